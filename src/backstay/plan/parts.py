@@ -1,0 +1,263 @@
+"""What is protected, where it lives, and how we know that it works."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from datetime import timedelta
+from decimal import Decimal
+from enum import Enum
+from typing import Literal
+
+from backstay.plan.wording import Objectives, Question, Schedule, Template
+from backstay.values import (
+    ComponentName,
+    Period,
+    SiteName,
+    VaultName,
+)
+
+PRIMARY = SiteName("primary")
+
+# ── what is protected ───────────────────────────────────────────────────────────────────────────────
+
+
+@dataclass(frozen=True, slots=True)
+class PerSite:
+    """A value that may differ between sites; `anywhere` serves a site that is not named."""
+
+    anywhere: Template | None
+    at: Mapping[SiteName, Template] = field(default_factory=dict[SiteName, Template])
+
+    def on(self, site: SiteName) -> Template | None:
+        return self.at.get(site, self.anywhere)
+
+
+class PostgresWay(Enum):
+    AUTO = "auto"
+    LOCAL = "local"
+    STREAM = "stream"
+    LOGICAL = "logical"
+    MANAGED = "managed"
+
+
+@dataclass(frozen=True, slots=True)
+class PostgresSource:
+    url: PerSite
+    way: PostgresWay = PostgresWay.AUTO
+    data: PerSite | None = None
+    """The data directory, for *local*, so that a dead server can be replaced. None: ask the server."""
+    binaries: Template | None = None
+    """The folder with pg_ctl and postgres. None: looked for."""
+    managed: Mapping[str, Template] = field(default_factory=dict[str, Template])
+
+
+@dataclass(frozen=True, slots=True)
+class SqliteSource:
+    path: PerSite
+
+
+@dataclass(frozen=True, slots=True)
+class FilesSource:
+    path: PerSite
+
+
+@dataclass(frozen=True, slots=True)
+class KubernetesSource:
+    namespaces: tuple[str, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class GitSource:
+    url: Template
+    mirrors: tuple[Template, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class ImageSource:
+    ref: Template
+    tags: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class PrometheusSource:
+    url: Template
+
+
+@dataclass(frozen=True, slots=True)
+class GrafanaSource:
+    url: Template
+    token: Template | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class CommandSource:
+    """Anything else: `take` writes a stream, `restore` reads it."""
+
+    take: tuple[Template, ...]
+    restore: tuple[Template, ...]
+
+
+Source = (
+    PostgresSource
+    | SqliteSource
+    | FilesSource
+    | KubernetesSource
+    | GitSource
+    | ImageSource
+    | PrometheusSource
+    | GrafanaSource
+    | CommandSource
+)
+
+KIND_OF_SOURCE: Mapping[type, str] = {
+    PostgresSource: "postgres",
+    SqliteSource: "sqlite",
+    FilesSource: "files",
+    KubernetesSource: "kubernetes",
+    GitSource: "git",
+    ImageSource: "image",
+    PrometheusSource: "prometheus",
+    GrafanaSource: "grafana",
+    CommandSource: "command",
+}
+
+
+@dataclass(frozen=True, slots=True)
+class Protect:
+    full: Schedule | None = None
+    incremental: Schedule | None = None
+    wal: bool = False
+    """`wal: continuous`."""
+    before: str | None = None
+    """`before: deployment`: taken when somebody deploys, by `backstay backup`."""
+
+
+@dataclass(frozen=True, slots=True)
+class Prove:
+    at: Schedule | None = None
+    max_age: timedelta | None = None
+    """A point older than this is stale, to the second."""
+    within: timedelta | None = None
+    """How long restoring and asking may take."""
+    ask: tuple[Question, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class Component:
+    name: ComponentName
+    source: Source
+    protect: Protect = Protect()
+    prove: Prove = Prove()
+    objectives: Objectives = Objectives()
+    newest: str | None = None
+    """A question whose answer is the newest moment in the data: RPO is measured by it."""
+    keep: Period | None = None
+    vaults: tuple[VaultName, ...] = ()
+    """Empty: every vault of the plan."""
+
+    @property
+    def kind(self) -> str:
+        return KIND_OF_SOURCE[type(self.source)]
+
+
+@dataclass(frozen=True, slots=True)
+class VaultPlace:
+    """Where recovery points are kept. `url` is a folder, `s3://…`, `gs://…` or `az://…`."""
+
+    name: VaultName
+    url: Template
+    keep: Period
+    lock: timedelta | None = None
+    region: str | None = None
+    readers: tuple[str, ...] = ()
+    """age recipients that may read."""
+
+
+# ── where ───────────────────────────────────────────────────────────────────────────────────────────
+
+
+@dataclass(frozen=True, slots=True)
+class ProcessSpec:
+    """A program that Backstay stops and starts itself, where no cluster does."""
+
+    start: tuple[Template, ...]
+    pid_file: Template
+    cwd: Template | None = None
+    env: Mapping[str, Template] = field(default_factory=dict[str, Template])
+    log: Template | None = None
+    stop_within: timedelta = timedelta(seconds=20)
+
+
+@dataclass(frozen=True, slots=True)
+class Cluster:
+    """A Kubernetes cluster: an existing context, or one that a provider makes."""
+
+    context: str | None = None
+    provider: Literal["eks", "gke", "aks"] | None = None
+    name: str | None = None
+    create: Mapping[str, str] = field(default_factory=dict[str, str])
+
+
+@dataclass(frozen=True, slots=True)
+class Site:
+    name: SiteName
+    endpoints: Mapping[str, Template] = field(default_factory=dict[str, Template])
+    """What `${site.…}` can name: `api`, `region` and others."""
+    cluster: Cluster | None = None
+    processes: Mapping[str, ProcessSpec] = field(default_factory=dict[str, ProcessSpec])
+
+
+@dataclass(frozen=True, slots=True)
+class Dns:
+    zone: str
+    record: str
+    ttl: timedelta
+    provider: str
+
+
+# ── what "it works" means ───────────────────────────────────────────────────────────────────────────
+
+
+@dataclass(frozen=True, slots=True)
+class Request:
+    method: Literal["GET", "POST", "PUT", "PATCH", "DELETE", "HEAD"]
+    url: Template
+    expect: tuple[int, ...]
+    """Statuses that count as right."""
+    json: "Json | None" = None
+    bearer: Template | None = None
+    headers: Mapping[str, Template] = field(default_factory=dict[str, Template])
+    save: Mapping[str, str] = field(default_factory=dict[str, str])
+    """Name to `$.path` in the JSON answer; later requests of the flow use `${saved.name}`."""
+    contains: str | None = None
+
+
+Json = Mapping[str, "Json"] | tuple["Json", ...] | Template | Decimal | bool | None
+"""A JSON body whose texts are templates."""
+
+
+@dataclass(frozen=True, slots=True)
+class HttpCheck:
+    name: str
+    flow: tuple[Request, ...]
+    cleanup: tuple[Request, ...] = ()
+    timeout: timedelta = timedelta(seconds=10)
+    """Per request."""
+
+
+@dataclass(frozen=True, slots=True)
+class CommandCheck:
+    """Any program; exit 0 is a pass."""
+
+    name: str
+    argv: tuple[Template, ...]
+    env: Mapping[str, Template] = field(default_factory=dict[str, Template])
+    timeout: timedelta = timedelta(minutes=5)
+
+
+Check = HttpCheck | CommandCheck
+
+
+@dataclass(frozen=True, slots=True)
+class Watch:
+    every: timedelta
+    checks: tuple[str, ...]

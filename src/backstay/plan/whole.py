@@ -1,0 +1,109 @@
+"""The plan as one value."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from datetime import date, timedelta
+from typing import TypeVar
+
+from backstay.errors import UnknownName
+from backstay.plan.parts import Check, Component, Dns, Site, VaultPlace, Watch
+from backstay.plan.people import Audience, Authority, Criterion, FollowUp, Person, Role, Vendor
+from backstay.plan.procedure import DrillRule, Scenario
+from backstay.plan.wording import Objectives, Template
+from backstay.values import (
+    ComponentName,
+    Digest,
+    Period,
+    PersonName,
+    RoleName,
+    ScenarioName,
+    SiteName,
+    VaultName,
+)
+
+
+@dataclass(frozen=True, slots=True)
+class Excluded:
+    """What is not protected, said aloud."""
+
+    what: str
+    because: str
+    agreed_by: PersonName
+
+
+@dataclass(frozen=True, slots=True)
+class System:
+    name: str
+    title: str
+    purpose: str = ""
+    owner: str = ""
+    approved_by: str = ""
+    company: str = ""
+    reviewed: date | None = None
+    review_every: Period | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Plan:
+    digest: Digest
+    version: int
+    timezone: str
+    system: System
+    objectives: Objectives
+    sites: Mapping[SiteName, Site]
+    vaults: Mapping[VaultName, VaultPlace]
+    components: Mapping[ComponentName, Component]
+    scenarios: Mapping[ScenarioName, Scenario]
+    targets: Mapping[str, timedelta] = field(default_factory=dict[str, timedelta])
+    excluded: tuple[Excluded, ...] = ()
+    dns: Dns | None = None
+    smoke: Mapping[str, Check] = field(default_factory=dict[str, Check])
+    watch: Watch | None = None
+    alive: tuple[Template, timedelta] | None = None
+    people: Mapping[PersonName, Person] = field(default_factory=dict[PersonName, Person])
+    roles: Mapping[RoleName, Role] = field(default_factory=dict[RoleName, Role])
+    vendors: tuple[Vendor, ...] = ()
+    authority: Authority = Authority()
+    criteria: tuple[Criterion, ...] = ()
+    audiences: Mapping[str, Audience] = field(default_factory=dict[str, Audience])
+    war_room: str | None = None
+    after: tuple[FollowUp, ...] = ()
+    postmortem: Mapping[str, Period] = field(default_factory=dict[str, Period])
+    drills: tuple[DrillRule, ...] = ()
+    witness: VaultName | None = None
+    """The vault in which journal epochs are taken. None: the first vault."""
+
+    def component(self, name: str) -> Component:
+        return _named(self.components, ComponentName(name), "component")
+
+    def scenario(self, name: str) -> Scenario:
+        return _named(self.scenarios, ScenarioName(name), "scenario")
+
+    def vault(self, name: str) -> VaultPlace:
+        return _named(self.vaults, VaultName(name), "vault")
+
+    def site(self, name: str) -> Site:
+        return _named(self.sites, SiteName(name), "site")
+
+    def vaults_of(self, component: Component) -> tuple[VaultName, ...]:
+        return component.vaults or tuple(self.vaults)
+
+    def witness_vault(self) -> VaultName:
+        return self.witness or next(iter(self.vaults))
+
+    def objectives_of(self, component: Component) -> Objectives:
+        """The component's own promise, else the system's, field by field."""
+        own, whole = component.objectives, self.objectives
+        return Objectives(own.rto or whole.rto, own.rpo or whole.rpo, own.availability or whole.availability)
+
+
+_K = TypeVar("_K", bound=str)
+_V = TypeVar("_V")
+
+
+def _named(things: Mapping[_K, _V], name: _K, what: str) -> _V:
+    try:
+        return things[name]
+    except KeyError:
+        known = ", ".join(sorted(things)) or "none"
+        raise UnknownName(f"the plan has no {what} {name!r}", detail=f"{what}s of the plan: {known}") from None

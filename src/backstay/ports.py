@@ -1,0 +1,278 @@
+"""What Backstay needs from outside, as small Protocols. Each docstring is the contract.
+
+A contract suite in `tests/contracts` runs on every implementation, the in-memory twin first. Ask a port's
+traits what it can do; never ask which class it is. Ports raise classes from `errors`, nothing else.
+"""
+
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from dataclasses import dataclass, field
+from datetime import datetime, timedelta
+from enum import Enum
+from pathlib import Path
+from typing import BinaryIO, NewType, Protocol
+
+from backstay.facts import Hold, Point, Proof
+from backstay.values import ComponentName, Digest, LineageId, PointId
+
+# ── time ─────────────────────────────────────────────────────────────────────────────────────────
+
+
+class Clock(Protocol):
+    """The only way to know what time it is. Tests and drills bring their own."""
+
+    def now(self) -> datetime:
+        """The wall clock: aware, UTC. It may jump."""
+        ...
+
+    def elapsed(self) -> timedelta:
+        """Since some fixed moment; never goes back (CLOCK_MONOTONIC). For measuring."""
+        ...
+
+    def wait(self, length: timedelta) -> None:
+        """Come back after `length`. Raises Cancelled as soon as somebody asks us to stop."""
+        ...
+
+
+class Progress(Protocol):
+    """Somebody who watches long work. Called from any thread, often; must be quick and never raise."""
+
+    def __call__(self, done_bytes: int, total_bytes: int | None, what: str) -> None: ...
+
+
+def unwatched(done_bytes: int, total_bytes: int | None, what: str) -> None:
+    """The Progress of nobody watching."""
+
+
+# ── objects in a store ───────────────────────────────────────────────────────────────────────────
+
+Key = NewType("Key", str)
+"""Parts of `[a-z0-9._-]` joined by `/`; never begins with `/`, never holds an empty or `..` part."""
+
+
+@dataclass(frozen=True, slots=True)
+class StoreTraits:
+    """What callers may rely on."""
+
+    put_if_absent: bool
+    object_lock: bool
+    versions: bool
+
+
+@dataclass(frozen=True, slots=True)
+class Listed:
+    key: Key
+    size_bytes: int
+    modified: datetime
+    """By the store's own clock."""
+
+
+class Store(Protocol):
+    """A place that keeps objects. A key is written once and never changed.
+
+    Every method may raise StoreUnreachable (transient), AccessDenied or DiskFull.
+    """
+
+    traits: StoreTraits
+
+    def describe(self) -> str:
+        """An address for people, without credentials."""
+        ...
+
+    def put(self, key: Key, parts: Iterable[bytes]) -> None:
+        """Store the joined parts whole and durably, or not at all. The caller knows the key to be unused:
+        it holds randomness or a digest. Streams: parts are not joined in memory."""
+        ...
+
+    def put_if_absent(self, key: Key, data: bytes) -> bool:
+        """Store durably if nobody did: True. False when the key was there, whoever wrote it. One winner."""
+        ...
+
+    def get(self, key: Key, start: int = 0, length: int | None = None) -> bytes:
+        """Up to `length` bytes from `start`; fewer at the end of the object. Raises ObjectMissing."""
+        ...
+
+    def list(self, prefix: str = "") -> Iterator[Listed]:
+        """Every object whose key begins with `prefix`, in the order of keys."""
+        ...
+
+    def delete(self, key: Key) -> None:
+        """Gone, or never there."""
+        ...
+
+    def now(self) -> datetime:
+        """The store's own clock."""
+        ...
+
+
+# ── recovery points ──────────────────────────────────────────────────────────────────────────────
+
+
+class Cutter(Enum):
+    """How a stream is cut into chunks; recorded per stream (`docs/reference/vault-format.md`)."""
+
+    FIXED_64K = "fixed-64k"
+    """Page files."""
+    CDC_V1 = "cdc-v1"
+    """Logical dumps, text: content-defined."""
+    WHOLE = "whole"
+    """Small files."""
+
+
+class Kind(Enum):
+    FOLDER = "folder"
+    FILE = "file"
+    LINK = "link"
+
+
+@dataclass(frozen=True, slots=True)
+class Entry:
+    """One thing in a recovery point, as the source offers it to the vault.
+
+    `path` is relative, `/`-separated, without `.`, `..` or empty parts. `open` is called once, in a
+    worker thread, and read to its end: what it gives is what the file holds, whatever `size_bytes`
+    promised. `open` (or a read) may raise Vanished: then the entry is left out, which is right for a
+    file that a running system removed after it was listed.
+    """
+
+    path: str
+    kind: Kind
+    mode: int
+    """Permission bits, 0 to 0o7777."""
+    modified: datetime
+    size_bytes: int = 0
+    """Expected; for progress, and to choose how to store it."""
+    open: Callable[[], BinaryIO] | None = None
+    """None for folders and links."""
+    cutter: Cutter = Cutter.WHOLE
+    target: str = ""
+    """Where a link points."""
+    mark: bytes = b""
+    """A change mark, at most 64 bytes (size, mtime, inode…). Not empty, and equal to the mark of the same path
+    in the previous point: the content is taken from there, unread."""
+
+
+class Vanished(Exception):
+    """The source removed this file after listing it."""
+
+
+@dataclass(frozen=True, slots=True)
+class Sealing:
+    """What the source knows only at the end, written into the point."""
+
+    lineage: LineageId
+    way: str
+    """`local`, `stream`, `logical`, `online`, `copy`, `command`."""
+    began: datetime
+    ended: datetime
+    newest: datetime | None
+    """The newest moment in the data; None: not known."""
+    newest_source: str
+    about: Mapping[str, str] = field(default_factory=dict[str, str])
+    """The component's own notes: server version, LSNs, timeline, database name."""
+
+
+class PointWriter(Protocol):
+    """One recovery point being written, under a key reserved at the start. A context manager: leaving it
+    without `seal` abandons it (what was written is garbage for the pruner, never a point)."""
+
+    id: PointId
+
+    def __enter__(self) -> "PointWriter": ...
+
+    def __exit__(self, *exc: object) -> None: ...
+
+    def add(self, entries: Iterable[Entry], progress: Progress = unwatched) -> None:
+        """Read and store `entries`, several at once, memory bounded. May be called several times; a
+        path may come only once in a point, parents need not be named. A defect in one entry
+        (an OSError from reading) stops everything and is raised."""
+        ...
+
+    def seal(self, sealing: Sealing) -> Point:
+        """Make it durable, then make it a point: the last write. Raises Lapsed when the reservation was
+        expired by a pruner."""
+        ...
+
+
+@dataclass(frozen=True, slots=True)
+class Stored:
+    """One thing in a recovery point, as the vault gives it back. Paths were checked against escape."""
+
+    path: str
+    kind: Kind
+    mode: int
+    modified: datetime
+    size_bytes: int
+    target: str = ""
+
+
+class PointReader(Protocol):
+    """A sealed point, opened: what it holds is read when asked for, in pieces, every chunk verified.
+
+    Raises Damaged, ObjectMissing, WrongKey, naming the path that cannot be read.
+    """
+
+    point: Point
+
+    def entries(self, under: str = "") -> Iterator[Stored]:
+        """Everything at or below `under`, folders before what is in them, in the order of paths."""
+        ...
+
+    def entry(self, path: str) -> Stored | None: ...
+
+    def read(self, path: str, start: int = 0, length: int | None = None) -> Iterator[bytes]:
+        """The bytes of one file in order, in pieces of up to a few MiB."""
+        ...
+
+    def extract(
+        self,
+        to: Path,
+        *,
+        under: str = "",
+        place: Callable[[Stored], Path | None] | None = None,
+        progress: Progress = unwatched,
+    ) -> None:
+        """Write everything at or below `under` into the folder `to`, several files at once, with modes
+        and times, all fsynced before this returns. `to` is made (0700) if it is not there; a file already
+        there raises TargetNotEmpty. `place` may send an entry elsewhere, or nowhere (None)."""
+        ...
+
+
+class Vault(Protocol):
+    """The recovery points of one plan in one store, opened with the keys we hold."""
+
+    name: str
+
+    def begin(self, component: ComponentName, *, plan: Digest, now: datetime) -> PointWriter:
+        """Reserve a key and start a point. The newest point of the component is used to find what is new."""
+        ...
+
+    def points(self, component: ComponentName | None = None) -> list[Point]:
+        """Every sealed point, oldest first, signatures checked. Raises Damaged for one that was altered."""
+        ...
+
+    def reserved(self, component: ComponentName) -> Iterator[tuple[PointId, bool]]:
+        """Reservations, and whether each is sealed: to look whether an interrupted backup made its point."""
+        ...
+
+    def open(self, point: PointId) -> PointReader:
+        """Raises NoSuchPoint."""
+        ...
+
+    def keep_proof(self, proof: Proof) -> None:
+        """Seal a proof beside its point."""
+        ...
+
+    def proofs(self, point: PointId | None = None) -> list[Proof]: ...
+
+    def keep_hold(self, hold: Hold) -> None: ...
+
+    def holds(self) -> list[Hold]: ...
+
+    def keep_note(self, name: str, data: bytes) -> bool:
+        """Seal a small object by name (`plan/<digest>`, `spine/<epoch>/<n>`, `journal/<epoch>`), readable by
+        whoever can read the points; put-if-absent: False when it was there already."""
+        ...
+
+    def note(self, name: str) -> bytes | None: ...
+
+    def notes(self, prefix: str) -> list[str]: ...
