@@ -1,0 +1,198 @@
+"""What can have happened outside a run: to the plan, to a component, in an incident, to the smoke checks."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from datetime import datetime, timedelta
+from typing import Literal
+
+from backstay.facts.points import Hold, Point, Proof
+from backstay.values import (
+    Between,
+    ComponentName,
+    Digest,
+    IncidentId,
+    PersonName,
+    PointId,
+    RunId,
+    ScenarioName,
+    VaultName,
+)
+
+# ── the stream `plan` ────────────────────────────────────────────────────────────────────────────
+
+
+@dataclass(frozen=True, slots=True)
+class PlanAdopted:
+    """This revision is the plan from now on. Its text is kept: a run resumes under the plan it froze."""
+
+    digest: Digest
+    text: str
+    by: PersonName | str
+    base: str = ""
+    """The folder that relative paths of the plan start from."""
+
+
+@dataclass(frozen=True, slots=True)
+class JournalOpened:
+    """This journal took an epoch at the witness, by put-if-absent."""
+
+    epoch: int
+    journal: str
+    """A random id: two journals with one epoch cannot be mistaken for each other."""
+    host: str
+    witness: VaultName | None
+    """None: no vault could be asked; the epoch is a claim."""
+
+
+# ── the stream of a component ────────────────────────────────────────────────────────────────────
+
+
+@dataclass(frozen=True, slots=True)
+class RoutineBegan:
+    """The first of the two facts of a routine backup or proof: run, lease and intent in one."""
+
+    run: RunId
+    what: Literal["backup", "proof"]
+    vault: VaultName
+    plan: Digest
+    driver: str
+    until: datetime
+    point: PointId | None = None
+    """The point that is written (reserved already), or proved."""
+
+
+@dataclass(frozen=True, slots=True)
+class PointTaken:
+    """The second fact of a backup that worked."""
+
+    run: RunId
+    vault: VaultName
+    point: Point
+    took: timedelta
+    said: tuple[str, ...] = ()
+    """What the operator should know: why this way was taken, pages that failed their checksum."""
+
+
+@dataclass(frozen=True, slots=True)
+class ProofGiven:
+    """The second fact of a proof, whatever its result."""
+
+    run: RunId
+    proof: Proof
+
+
+@dataclass(frozen=True, slots=True)
+class RoutineFailed:
+    """The second fact of a backup or proof that came to nothing."""
+
+    run: RunId
+    code: int
+    why: str
+
+
+@dataclass(frozen=True, slots=True)
+class PointMissing:
+    """The journal speaks of a point that the vault does not have: an alarm."""
+
+    vault: VaultName
+    point: PointId
+
+
+@dataclass(frozen=True, slots=True)
+class HoldPlaced:
+    vault: VaultName
+    hold: Hold
+
+
+@dataclass(frozen=True, slots=True)
+class LineageBegan:
+    """The component was restored or failed over: its history goes on from a point, on a new line."""
+
+    component: ComponentName
+    run: RunId
+    origin: PointId
+    lineage: str
+
+
+# ── the stream `watch` ───────────────────────────────────────────────────────────────────────────
+
+
+@dataclass(frozen=True, slots=True)
+class CheckSeen:
+    """A smoke check changed colour, or was looked at for the first time in a while. `last` is the moment of the
+    look before this one, whatever its colour: between the two, nothing is known."""
+
+    check: str
+    colour: Literal["green", "red", "unknown"]
+    at: datetime
+    last: datetime | None
+    why: str = ""
+
+
+# ── the stream of an incident ────────────────────────────────────────────────────────────────────
+
+
+@dataclass(frozen=True, slots=True)
+class DisasterDeclared:
+    incident: IncidentId
+    scenario: ScenarioName
+    by: PersonName | str
+    standing: Literal["alone", "approved", "break-glass", "drill"]
+    criteria: tuple[str, ...]
+    readings: Mapping[str, str] = field(default_factory=dict[str, str])
+    disaster: Between | None = None
+    reason: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class CommandTaken:
+    by: PersonName | str
+    before: PersonName | str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class RunAttached:
+    run: RunId
+
+
+@dataclass(frozen=True, slots=True)
+class MessageSent:
+    audience: str
+    template: str
+    text_digest: Digest
+    sent: bool
+    why: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class Noted:
+    by: PersonName | str
+    text: str
+
+
+@dataclass(frozen=True, slots=True)
+class RecoveryDeclared:
+    """Complete: everything that was promised to be checked was checked."""
+
+    by: PersonName | str
+    summary: str = ""
+
+
+OtherFact = (
+    PlanAdopted
+    | JournalOpened
+    | RoutineBegan
+    | PointTaken
+    | ProofGiven
+    | RoutineFailed
+    | PointMissing
+    | HoldPlaced
+    | LineageBegan
+    | CheckSeen
+    | DisasterDeclared
+    | CommandTaken
+    | RunAttached
+    | MessageSent
+    | Noted
+    | RecoveryDeclared
+)
