@@ -1,110 +1,15 @@
-"""What Backstay needs from outside, as small Protocols. Each docstring is the contract.
-
-A contract suite in `tests/contracts` runs on every implementation, the in-memory twin first. Ask a port's
-traits what it can do; never ask which class it is. Ports raise classes from `errors`, nothing else.
-"""
+"""Recovery points: how a source gives them to a vault, and gets them back."""
 
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
-from datetime import datetime, timedelta
+from datetime import datetime
 from enum import Enum
 from pathlib import Path
-from typing import BinaryIO, NewType, Protocol
+from typing import BinaryIO, Protocol
 
 from backstay.facts import Hold, Point, Proof
+from backstay.ports.clock import Progress, unwatched
 from backstay.values import ComponentName, Digest, LineageId, PointId
-
-# ── time ─────────────────────────────────────────────────────────────────────────────────────────
-
-
-class Clock(Protocol):
-    """The only way to know what time it is. Tests and drills bring their own."""
-
-    def now(self) -> datetime:
-        """The wall clock: aware, UTC. It may jump."""
-        ...
-
-    def elapsed(self) -> timedelta:
-        """Since some fixed moment; never goes back (CLOCK_MONOTONIC). For measuring."""
-        ...
-
-    def wait(self, length: timedelta) -> None:
-        """Come back after `length`. Raises Cancelled as soon as somebody asks us to stop."""
-        ...
-
-
-class Progress(Protocol):
-    """Somebody who watches long work. Called from any thread, often; must be quick and never raise."""
-
-    def __call__(self, done_bytes: int, total_bytes: int | None, what: str) -> None: ...
-
-
-def unwatched(done_bytes: int, total_bytes: int | None, what: str) -> None:
-    """The Progress of nobody watching."""
-
-
-# ── objects in a store ───────────────────────────────────────────────────────────────────────────
-
-Key = NewType("Key", str)
-"""Parts of `[a-z0-9._-]` joined by `/`; never begins with `/`, never holds an empty or `..` part."""
-
-
-@dataclass(frozen=True, slots=True)
-class StoreTraits:
-    """What callers may rely on."""
-
-    put_if_absent: bool
-    object_lock: bool
-    versions: bool
-
-
-@dataclass(frozen=True, slots=True)
-class Listed:
-    key: Key
-    size_bytes: int
-    modified: datetime
-    """By the store's own clock."""
-
-
-class Store(Protocol):
-    """A place that keeps objects. A key is written once and never changed.
-
-    Every method may raise StoreUnreachable (transient), AccessDenied or DiskFull.
-    """
-
-    traits: StoreTraits
-
-    def describe(self) -> str:
-        """An address for people, without credentials."""
-        ...
-
-    def put(self, key: Key, parts: Iterable[bytes]) -> None:
-        """Store the joined parts whole and durably, or not at all. The caller knows the key to be unused:
-        it holds randomness or a digest. Streams: parts are not joined in memory."""
-        ...
-
-    def put_if_absent(self, key: Key, data: bytes) -> bool:
-        """Store durably if nobody did: True. False when the key was there, whoever wrote it. One winner."""
-        ...
-
-    def get(self, key: Key, start: int = 0, length: int | None = None) -> bytes:
-        """Up to `length` bytes from `start`; fewer at the end of the object. Raises ObjectMissing."""
-        ...
-
-    def list(self, prefix: str = "") -> Iterator[Listed]:
-        """Every object whose key begins with `prefix`, in the order of keys."""
-        ...
-
-    def delete(self, key: Key) -> None:
-        """Gone, or never there."""
-        ...
-
-    def now(self) -> datetime:
-        """The store's own clock."""
-        ...
-
-
-# ── recovery points ──────────────────────────────────────────────────────────────────────────────
 
 
 class Cutter(Enum):

@@ -1,0 +1,35 @@
+"""What Backstay needs from outside, as small Protocols. Each docstring is the contract.
+
+A contract suite in `tests/contracts` runs on every implementation, the in-memory twin first. Ask a port's
+traits what it can do; never ask which class it is. Ports raise classes from `errors`, nothing else.
+"""
+
+from backstay.ports.clock import Clock as Clock
+from backstay.ports.clock import Progress as Progress
+from backstay.ports.clock import unwatched as unwatched
+from backstay.ports.journal import Journal as Journal
+from backstay.ports.points import Cutter as Cutter
+from backstay.ports.points import Entry as Entry
+from backstay.ports.points import Kind as Kind
+from backstay.ports.points import PointReader as PointReader
+from backstay.ports.points import PointWriter as PointWriter
+from backstay.ports.points import Sealing as Sealing
+from backstay.ports.points import Stored as Stored
+from backstay.ports.points import Vanished as Vanished
+from backstay.ports.points import Vault as Vault
+from backstay.ports.store import Key as Key
+from backstay.ports.store import Listed as Listed
+from backstay.ports.store import Store as Store
+from backstay.ports.store import StoreTraits as StoreTraits
+from backstay.ports.world import Acting as Acting
+from backstay.ports.world import Alive as Alive
+from backstay.ports.world import Answer as Answer
+from backstay.ports.world import Answers as Answers
+from backstay.ports.world import Keeper as Keeper
+from backstay.ports.world import NotAlive as NotAlive
+from backstay.ports.world import Prober as Prober
+from backstay.ports.world import Secrets as Secrets
+from backstay.ports.world import Seen as Seen
+from backstay.ports.world import Taken as Taken
+from backstay.ports.world import Workloads as Workloads
+from backstay.ports.world import World as World
