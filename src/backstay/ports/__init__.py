@@ -25,8 +25,10 @@ from backstay.ports.world import Acting as Acting
 from backstay.ports.world import Alive as Alive
 from backstay.ports.world import Answer as Answer
 from backstay.ports.world import Answers as Answers
+from backstay.ports.world import Heard as Heard
 from backstay.ports.world import Keeper as Keeper
 from backstay.ports.world import NotAlive as NotAlive
+from backstay.ports.world import Notifier as Notifier
 from backstay.ports.world import Prober as Prober
 from backstay.ports.world import Secrets as Secrets
 from backstay.ports.world import Seen as Seen

@@ -100,7 +100,8 @@ class Answers(Protocol):
 class Keeper(Protocol):
     """Knows how to take, restore and ask one component at one site.
 
-    Every method raises classes of `errors`: SourceDown, AccessDenied, SourceUnsuitable, ToolMissing, DiskFull, TimedOut…
+    Every method raises classes of `errors`: SourceDown, AccessDenied, SourceUnsuitable, ToolMissing, DiskFull, TimedOut
+    and others.
     """
 
     kind: str
@@ -121,7 +122,8 @@ class Keeper(Protocol):
         self, point: PointReader, folder: Path, progress: Progress = unwatched
     ) -> AbstractContextManager[Answers]:
         """Restore `point` below `folder` (empty, 0700, on a disk with room) into a throw-away place: no way out to the
-        network, no archive, no jobs. Entering it restores and starts; leaving it stops and erases, whatever happened."""
+        network, no archive, no jobs. Entering it restores and starts; leaving it stops and erases, whatever happened.
+        """
         ...
 
     def preserve(self, acting: Acting) -> Outcome:
@@ -148,8 +150,14 @@ class Workloads(Protocol):
         """How many run now. Raises UnknownName."""
         ...
 
+    def found(self, workload: str, run: RunId) -> int | None:
+        """How many were wanted when this run scaled the workload for the first time; None: it never did. Kept where
+        the workload lives, before the first change, so that it survives a crash between an act and its record."""
+        ...
+
     def scale(self, workload: str, to: int, acting: Acting) -> None:
-        """Returns when exactly `to` run (0: when the last has ended). Raises TimedOut."""
+        """Returns when exactly `to` run (0: when the last has ended). Raises TimedOut, ToolFailed for one that ends
+        as soon as it was started."""
         ...
 
 
@@ -165,6 +173,13 @@ class Seen:
     took: timedelta
     newest: datetime | None = None
     saved: Mapping[str, str] = field(default_factory=dict[str, str])
+    heard: "Heard" = "answered"
+    status: int | None = None
+    """The last HTTP status or exit status that came back."""
+
+
+Heard = Literal["answered", "no-answer", "not-sent"]
+"""How far the last request came. `no-answer`: it left us, and may have acted; `not-sent`: it surely did not."""
 
 
 class Prober(Protocol):
@@ -176,4 +191,13 @@ class Prober(Protocol):
 class Secrets(Protocol):
     def value(self, ref: Ref) -> str:
         """The value of `${env:…}` or `${file:…}`. Raises SecretMissing, naming the reference only."""
+        ...
+
+
+class Notifier(Protocol):
+    """Messages to people. Recovery never depends on it: whoever calls it goes on when it fails."""
+
+    def tell(self, audience: str, message: str) -> None:
+        """Hand the message to every address of the audience. Raises UnknownName, StoreUnreachable, AccessDenied,
+        TimedOut, ToolFailed; never shows an address that is a secret."""
         ...
