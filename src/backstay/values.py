@@ -67,6 +67,11 @@ def from_stamp(text: str) -> datetime:
     return datetime.strptime(text, "%Y-%m-%dT%H:%M:%S.%fZ").replace(tzinfo=UTC)
 
 
+def say_moment(moment: datetime) -> str:
+    """For people, to the second: `2026-11-22 20:44:37 UTC`."""
+    return utc(moment).strftime("%Y-%m-%d %H:%M:%S UTC")
+
+
 @dataclass(frozen=True, slots=True)
 class Between:
     """A moment that is only known to lie in a range, and how we know (`smoke probes`, `said by dba`)."""
