@@ -1,0 +1,176 @@
+"""The folded view of journal and vaults, and how it is made."""
+
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from datetime import datetime
+
+from backstay.facts import (
+    CheckSeen,
+    DisasterDeclared,
+    Hold,
+    HoldPlaced,
+    LineageBegan,
+    PlanAdopted,
+    Point,
+    PointMissing,
+    PointTaken,
+    Proof,
+    ProofGiven,
+    Recorded,
+    RoutineFailed,
+    RunFact,
+    RunStarted,
+)
+from backstay.history.incidents import IncidentSeen, incident_after
+from backstay.history.lines import Line, line_of, taken_order
+from backstay.history.runs import RunSeen, run_after, started
+from backstay.values import ComponentName, IncidentId, PointId, RunId, VaultName
+
+
+@dataclass(frozen=True, slots=True)
+class InVault:
+    """A point, and a vault that has it."""
+
+    vault: VaultName
+    point: Point
+
+
+@dataclass(frozen=True, slots=True)
+class History:
+    """The folded view of journal and vaults. Every tuple is in the order in which things happened."""
+
+    points: tuple[InVault, ...] = ()
+    """What the vaults have."""
+    proofs: tuple[Proof, ...] = ()
+    holds: tuple[Hold, ...] = ()
+    """Placed and released ones: `active_holds` says which are in force."""
+    runs: tuple[RunSeen, ...] = ()
+    incidents: tuple[IncidentSeen, ...] = ()
+    taken: tuple[tuple[datetime, PointTaken], ...] = ()
+    failed: tuple[tuple[datetime, ComponentName, RoutineFailed], ...] = ()
+    """Backups and proofs that came to nothing."""
+    missing: tuple[PointMissing, ...] = ()
+    lineages: tuple[tuple[datetime, LineageBegan], ...] = ()
+    checks: tuple[CheckSeen, ...] = ()
+    plans: tuple[tuple[datetime, PlanAdopted], ...] = ()
+
+    def points_of(self, component: ComponentName, vault: VaultName | None = None) -> tuple[Point, ...]:
+        """Oldest first; a point that several vaults have comes once."""
+        found = {
+            held.point.id: held.point
+            for held in self.points
+            if held.point.component == component and (vault is None or held.vault == vault)
+        }
+        return tuple(sorted(found.values(), key=taken_order))
+
+    def vaults_of(self, point: PointId) -> tuple[VaultName, ...]:
+        return tuple(held.vault for held in self.points if held.point.id == point)
+
+    def point(self, id: PointId) -> Point | None:
+        """Also one that has expired since, where the journal remembers it."""
+        for held in self.points:
+            if held.point.id == id:
+                return held.point
+        return next((fact.point for _, fact in self.taken if fact.point.id == id), None)
+
+    def proofs_of(self, component: ComponentName) -> tuple[Proof, ...]:
+        return tuple(proof for proof in self.proofs if proof.component == component)
+
+    def line(self, component: ComponentName) -> Line:
+        own = [(at, fact) for at, fact in self.lineages if fact.component == component]
+        points = {fact.point.id: fact.point for _, fact in self.taken if fact.point.component == component}
+        points |= {point.id: point for point in self.points_of(component)}
+        return line_of(points.values(), own)
+
+    def run(self, id: RunId) -> RunSeen | None:
+        return next((run for run in self.runs if run.id == id), None)
+
+    def incident(self, id: IncidentId) -> IncidentSeen | None:
+        return next((incident for incident in self.incidents if incident.id == id), None)
+
+
+def active_holds(holds: Iterable[Hold]) -> tuple[Hold, ...]:
+    """The holds that were not released. One whose `until` has passed is still among them: it may expire then, but a
+    point marked suspicious does not become clean by waiting."""
+    latest: dict[str, Hold] = {}
+    for hold in sorted(holds, key=lambda hold: hold.at):
+        latest[hold.id] = hold
+    return tuple(hold for hold in latest.values() if hold.kind != "released")
+
+
+def history(
+    facts: Iterable[Recorded],
+    points: Mapping[VaultName, Iterable[Point]],
+    proofs: Iterable[Proof] = (),
+    holds: Iterable[Hold] = (),
+) -> History:
+    """Fold the journal (in the order of appending) and the lists of the vaults.
+
+    Proofs and holds are in the journal, and sealed in the vault; each is taken once, from whichever has it."""
+    runs: dict[str, RunSeen] = {}
+    incidents: dict[str, IncidentSeen] = {}
+    lists = _Lists()
+    for recorded in facts:
+        stream, fact, at = recorded.stream, recorded.fact, recorded.at
+        if isinstance(fact, RunStarted):
+            runs[stream] = started(fact, at)
+        elif isinstance(fact, RunFact):
+            if stream in runs:
+                runs[stream] = run_after(runs[stream], fact, at)
+        elif isinstance(fact, DisasterDeclared):
+            incidents[stream] = IncidentSeen(fact, at)
+        elif stream in incidents:
+            incidents[stream] = incident_after(incidents[stream], fact, at)
+        else:
+            lists.add(recorded)
+    all_proofs = {(proof.point, proof.vault, proof.began, proof.tier): proof for proof in (*proofs, *lists.proofs)}
+    all_holds = {(hold.id, hold.kind, hold.at): hold for hold in (*holds, *lists.holds)}
+    return History(
+        points=tuple(InVault(vault, point) for vault, listed in points.items() for point in listed),
+        proofs=tuple(sorted(all_proofs.values(), key=lambda proof: (proof.ended, proof.began))),
+        holds=tuple(sorted(all_holds.values(), key=lambda hold: hold.at)),
+        runs=tuple(sorted(runs.values(), key=lambda run: run.at)),
+        incidents=tuple(sorted(incidents.values(), key=lambda incident: incident.at)),
+        taken=tuple(lists.taken),
+        failed=tuple(lists.failed),
+        missing=tuple(lists.missing),
+        lineages=tuple(lists.lineages),
+        checks=tuple(lists.checks),
+        plans=tuple(lists.plans),
+    )
+
+
+class _Lists:
+    """What the fold gathers by kind; lives only inside `history`."""
+
+    def __init__(self) -> None:
+        self.taken: list[tuple[datetime, PointTaken]] = []
+        self.proofs: list[Proof] = []
+        self.holds: list[Hold] = []
+        self.failed: list[tuple[datetime, ComponentName, RoutineFailed]] = []
+        self.missing: list[PointMissing] = []
+        self.lineages: list[tuple[datetime, LineageBegan]] = []
+        self.checks: list[CheckSeen] = []
+        self.plans: list[tuple[datetime, PlanAdopted]] = []
+
+    def add(self, recorded: Recorded) -> None:
+        at = recorded.at
+        match recorded.fact:
+            case PointTaken() as fact:
+                self.taken.append((at, fact))
+            case ProofGiven(proof=proof):
+                self.proofs.append(proof)
+            case HoldPlaced(hold=hold):
+                self.holds.append(hold)
+            case RoutineFailed() as fact:
+                self.failed.append((at, ComponentName(recorded.stream.partition("/")[2]), fact))
+            case PointMissing() as fact:
+                self.missing.append(fact)
+            case LineageBegan() as fact:
+                self.lineages.append((at, fact))
+            case CheckSeen() as fact:
+                self.checks.append(fact)
+            case PlanAdopted() as fact:
+                self.plans.append((at, fact))
+            case _:  # what only the timeline tells
+                pass

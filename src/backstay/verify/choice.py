@@ -1,0 +1,186 @@
+"""The last known good: which point a recovery may start from, and why not a newer one.
+
+A point is good when its newest decisive proof says so. Nobody chooses one that is marked suspicious or kept for
+forensics, one that was refuted, or one from a line of history that was given up. Every point that is passed over
+comes back with its reason: on the worst day somebody will ask why the newest one was not taken.
+"""
+
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from datetime import datetime
+from typing import assert_never
+
+from backstay.facts import Hold, NotVerified, Point, Proof, Proven, Refuted, Result
+from backstay.history import History, Line, active_holds, taken_order
+from backstay.plan import Prove
+from backstay.values import Between, ComponentName, PointId, VaultName, say_moment
+from backstay.verify.answers import exact
+from backstay.verify.checks import CLOCK_TOLERANCE, content, late
+
+
+@dataclass(frozen=True, slots=True)
+class PassedOver:
+    point: PointId
+    why: str
+
+
+@dataclass(frozen=True, slots=True)
+class Chosen:
+    """The point to use. `because` is a sentence for the timeline; `vault` is where it was proven, if it was."""
+
+    point: Point
+    because: str
+    passed_over: tuple[PassedOver, ...] = ()
+    """The newer ones, newest first."""
+    vault: VaultName | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class NoneGood:
+    """No point may be used. `why` is one sentence; `reasons` has every point, newest first."""
+
+    why: str
+    reasons: tuple[PassedOver, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class Candidates:
+    """The points of one component, and everything that is known about them."""
+
+    points: tuple[Point, ...]
+    proofs: tuple[Proof, ...] = ()
+    holds: tuple[Hold, ...] = ()
+    line: Line = Line()
+
+
+def candidates(history: History, component: ComponentName) -> Candidates:
+    return Candidates(
+        history.points_of(component), history.proofs_of(component), history.holds, history.line(component)
+    )
+
+
+# ── one point ───────────────────────────────────────────────────────────────────────────────────────
+
+
+@dataclass(frozen=True, slots=True)
+class Fresh:
+    pass
+
+
+@dataclass(frozen=True, slots=True)
+class Stale:
+    why: str
+
+
+def stale(proof: Proof | None, point: Point, rule: Prove, now: datetime) -> Stale | Fresh:
+    """Does the proof still speak for the point, today? Not when there is none, when it was given to another point, or
+    when the point is older than `max_age` by now."""
+    if proof is None:
+        return Stale("it was never proved")
+    if proof.point != point.id:
+        return Stale(f"the proof is of another point, {proof.point}")
+    old = now - point.moment
+    if rule.max_age is not None and int(old.total_seconds()) > int(rule.max_age.total_seconds()):
+        return Stale(f"the point is {exact(old)} old; the plan's `max_age` allows {exact(rule.max_age)}")
+    if old < -CLOCK_TOLERANCE:
+        return Stale(f"its newest data lies {exact(-old)} in the future: clocks differ")
+    return Fresh()
+
+
+def decisive(point: PointId, proofs: Iterable[Proof]) -> tuple[Proof, Result] | None:
+    """The newest proof that says yes or no about the data; else the newest that says why it could not tell."""
+    own = sorted((proof for proof in proofs if proof.point == point), key=lambda proof: proof.ended, reverse=True)
+    judged = [(proof, content(proof)) for proof in own]
+    clear = [pair for pair in judged if not isinstance(pair[1], NotVerified)]
+    return next(iter(clear or judged), None)
+
+
+def barred(point: Point, holds: Iterable[Hold], line: Line) -> str | None:
+    """Why this point may not be chosen, whatever its proofs say. None: it may."""
+    for hold in active_holds(holds):
+        if hold.point == point.id and hold.kind == "suspicious":
+            return f"marked suspicious by {hold.by}: {hold.reason}"
+        if hold.point == point.id and hold.kind == "forensic":
+            return f"kept for forensics by {hold.by}: {hold.reason}"
+    if not line.has(point):
+        return f"it belongs to another line of history ({point.lineage}, the current one is {line.current})"
+    return None
+
+
+# ── all of them ─────────────────────────────────────────────────────────────────────────────────────
+
+
+def last_known_good(
+    points: Sequence[Point], proofs: Sequence[Proof], holds: Sequence[Hold], line: Line, now: datetime
+) -> Chosen | NoneGood:
+    """The newest proven, clean point of the current line of history."""
+    return choose("proven", Candidates(tuple(points), tuple(proofs), tuple(holds), line), now)
+
+
+def choose(origin: str, among: Candidates, now: datetime, disaster: Between | None = None) -> Chosen | NoneGood:
+    """What a `choose` step means. `proven`: the last known good. `newest`: the newest that nothing speaks against,
+    proven or not. `clean`: proven, and finished before the disaster can have begun. Else the id of a point: a person
+    has decided, and only damage that was proved stands against it."""
+    if not among.points:
+        return NoneGood("there is no recovery point")
+    newest_first = sorted(among.points, key=taken_order, reverse=True)
+    if origin not in ("proven", "newest", "clean"):
+        return _named(origin, among, now)
+    if origin == "clean" and disaster is None:
+        return NoneGood("the moment of the disaster is not known, so no point can be called clean")
+    passed: list[PassedOver] = []
+    for point in newest_first:
+        why = barred(point, among.holds, among.line)
+        if why is None and origin == "clean" and disaster is not None and point.ended >= disaster.earliest:
+            why = f"it was finished at {say_moment(point.ended)}, when the disaster may have begun"
+        if why is None:
+            found = _judged(point, origin, among, now)
+            if isinstance(found, Chosen):
+                return Chosen(found.point, found.because, tuple(passed), found.vault)
+            why = found
+        passed.append(PassedOver(point.id, why))
+    wanted = {"proven": "proven", "newest": "usable", "clean": "clean and proven"}[origin]
+    return NoneGood(f"no recovery point is {wanted}", tuple(passed))
+
+
+def _judged(point: Point, origin: str, among: Candidates, now: datetime) -> Chosen | str:
+    told = decisive(point.id, among.proofs)
+    age = f"{exact(max(now - point.moment, now - now))} old"
+    if told is None:
+        if origin == "newest":
+            return Chosen(point, f"the newest point, {age}; it was never proved")
+        return "it was never proved"
+    proof, result = told
+    match result:
+        case Proven():
+            kind = {"proven": "newest proven", "newest": "newest", "clean": "newest clean and proven"}[origin]
+            because = f"the {kind} point, {age}, proven at {say_moment(proof.ended)}"
+            if complaints := late(proof):
+                because += f"; sound, but not in time: {'; '.join(complaints)}"
+            return Chosen(point, because, vault=proof.vault)
+        case Refuted(why):
+            return f"refuted at {say_moment(proof.ended)}: {why}"
+        case NotVerified(why):
+            if origin == "newest":
+                return Chosen(point, f"the newest point, {age}; not verified: {why}", vault=proof.vault)
+            return f"not verified: {why}"
+        case _:
+            assert_never(result)
+
+
+def _named(id: str, among: Candidates, now: datetime) -> Chosen | NoneGood:
+    point = next((point for point in among.points if point.id == id), None)
+    if point is None:
+        return NoneGood(f"there is no recovery point {id}")
+    told = decisive(point.id, among.proofs)
+    if told is not None and isinstance(told[1], Refuted):
+        return NoneGood(f"the point {id} was refuted", (PassedOver(point.id, told[1].why),))
+    said = [f"named by a person, {exact(max(now - point.moment, now - now))} old"]
+    if told is None:
+        said.append("it was never proved")
+    else:
+        sure = isinstance(told[1], Proven)
+        said.append(f"proven at {say_moment(told[0].ended)}" if sure else "not verified")
+    if (bar := barred(point, among.holds, among.line)) is not None:
+        said.append(bar)
+    return Chosen(point, "; ".join(said), vault=told[0].vault if told else None)
