@@ -3,10 +3,13 @@
 import os
 from pathlib import Path
 
+import pytest
 from hypothesis import HealthCheck, settings
 
 # Each concern brings its fixtures in a file of its own; a new one needs no entry anywhere.
 pytest_plugins = [path.stem for path in sorted(Path(__file__).parent.glob("fix_*.py"))]
+# All of them before the first is imported: they may import each other, in any order.
+pytest.register_assert_rewrite(*pytest_plugins)
 
 # No deadline: the machine is shared, and a slow moment is no defect. `ci` gives the same answer every time;
 # `night` looks for longer than a person waits: HYPOTHESIS_PROFILE=night scripts/test tests/laws
