@@ -29,7 +29,7 @@ IncidentId = NewType("IncidentId", str)
 LineageId = NewType("LineageId", str)
 """`pg-<system identifier>-<timeline>` for PostgreSQL; else a random incarnation, `inc-…`."""
 StreamName = NewType("StreamName", str)
-"""`run/<id>`, `component/<name>`, `incident/<id>`, `plan` or `watch`."""
+"""`run/<id>`, `component/<name>`, `incident/<id>`, `plan`, `claims`, `journal` or `watch`."""
 Digest = NewType("Digest", str)
 """`sha256:` and 64 hexadecimal digits."""
 

@@ -11,6 +11,7 @@ from backstay.facts.chain import genesis as genesis
 from backstay.facts.chain import link as link
 from backstay.facts.others import CheckSeen as CheckSeen
 from backstay.facts.others import CommandTaken as CommandTaken
+from backstay.facts.others import ComponentsClaimed as ComponentsClaimed
 from backstay.facts.others import DisasterDeclared as DisasterDeclared
 from backstay.facts.others import HoldPlaced as HoldPlaced
 from backstay.facts.others import JournalOpened as JournalOpened

@@ -15,10 +15,11 @@ from backstay.values import (
     PointId,
     RunId,
     ScenarioName,
+    SiteName,
     VaultName,
 )
 
-# ── the stream `plan` ────────────────────────────────────────────────────────────────────────────
+# ── the streams `plan` and `journal` ─────────────────────────────────────────────────────────────
 
 
 @dataclass(frozen=True, slots=True)
@@ -42,6 +43,20 @@ class JournalOpened:
     host: str
     witness: VaultName | None
     """None: no vault could be asked; the epoch is a claim."""
+
+
+# ── the stream `claims` ──────────────────────────────────────────────────────────────────────────
+
+
+@dataclass(frozen=True, slots=True)
+class ComponentsClaimed:
+    """An open run takes components of a site for itself. All claims are in one stream, so that of two runs only one
+    can come first. The claim ends by itself with the first end of the run after fact `after` of the run's stream."""
+
+    run: RunId
+    site: SiteName
+    components: tuple[ComponentName, ...]
+    after: int
 
 
 # ── the stream of a component ────────────────────────────────────────────────────────────────────
@@ -181,6 +196,7 @@ class RecoveryDeclared:
 OtherFact = (
     PlanAdopted
     | JournalOpened
+    | ComponentsClaimed
     | RoutineBegan
     | PointTaken
     | ProofGiven

@@ -211,6 +211,9 @@ FACTS: Mapping[str, tuple[type, Shape[Any]]] = {
     "journal-opened/1": (others.JournalOpened, record(
         others.JournalOpened, epoch=whole, journal=text, host=text, witness=maybe(text),
     )),
+    "components-claimed/1": (others.ComponentsClaimed, record(
+        others.ComponentsClaimed, run=text, site=text, components=many(text), after=whole,
+    )),
     "routine-began/1": (others.RoutineBegan, record(
         others.RoutineBegan,
         run=text, what=one_of("backup", "proof"), vault=text, plan=text, driver=text, until=moment, point=maybe(text),

@@ -1,0 +1,75 @@
+"""What people's answers amount to: approvals, answers, and words on what could not be looked at.
+
+An approval needs M of N distinct people. The one who started the run does not count, nor does anybody who was not
+asked. A signed answer counts when the signature holds; a *claimed* one (no signature) is shown and does not count; as
+*break-glass* it counts with a written reason, and everybody is told. The same rules hold for *no*, so that nobody can
+stop a recovery by claiming a name. A person's last answer is the one that counts.
+"""
+
+from collections.abc import Mapping
+from typing import Protocol
+
+from backstay.facts import PersonAnswered, PersonAsked, RunStarted, canonical
+from backstay.machine.states import Event
+from backstay.plan import Approve, AskPerson, Step
+from backstay.values import PersonName
+
+
+class Signed(Protocol):
+    """Does the signature of this answer hold? Verifying is not the business of the pure core: it is handed in.
+    The words that were signed are `approval_words`."""
+
+    def __call__(self, words: bytes, answered: PersonAnswered) -> bool: ...
+
+
+def nothing_signed(words: bytes, answered: PersonAnswered) -> bool:
+    """The Signed of somebody without keys: no signature holds."""
+    return False
+
+
+def approval_words(started: RunStarted, asked: PersonAsked, answer: str) -> bytes:
+    """What a person signs: run, step, plan, question, nonce and answer. Made anywhere, also offline."""
+    words = {
+        "run": started.run, "plan": started.plan, "mode": started.mode.value, "step": asked.step,
+        "question": asked.question, "nonce": asked.nonce, "answer": answer,
+    }  # fmt: skip
+    return b"backstay-approval/1\n" + canonical(words).encode()
+
+
+def counts(started: RunStarted, asked: PersonAsked, answered: PersonAnswered, signed: Signed) -> bool:
+    """Does this answer to an approval count?"""
+    if answered.who == started.by or answered.who not in asked.who:
+        return False
+    if answered.standing == "signed":
+        return signed(approval_words(started, asked, answered.answer), answered)
+    return answered.standing == "break-glass" and bool(answered.reason.strip())
+
+
+def answer_event(
+    started: RunStarted, step: Step, asked: PersonAsked, answers: Mapping[PersonName, PersonAnswered], signed: Signed
+) -> Event:
+    """What all answers so far mean for a step that is asking."""
+    match step.verb:
+        case Approve():
+            valid = [one for one in answers.values() if counts(started, asked, one, signed)]
+            if any(one.answer == "no" for one in valid):
+                return Event.REFUSED
+            agreed = sum(one.answer == "yes" for one in valid)
+            return Event.AGREED if agreed >= max(1, asked.needed) else Event.COUNTED
+        case AskPerson():
+            heard = any(not asked.who or one.who in asked.who for one in answers.values())
+            return Event.AGREED if heard else Event.COUNTED
+        case _:
+            return Event.COUNTED
+
+
+def doubt_event(answered: PersonAnswered) -> Event:
+    """What a person's word on an act that could not be looked at means. It is testimony, not permission: whoever
+    saw it may say it, signed or not."""
+    match answered.answer:
+        case "happened":
+            return Event.SAID_HAPPENED
+        case "did-not":
+            return Event.SAID_DID_NOT
+        case _:
+            return Event.COUNTED
