@@ -7,7 +7,7 @@ comes back with its reason: on the worst day somebody will ask why the newest on
 
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
-from datetime import datetime
+from datetime import datetime, timedelta
 from typing import assert_never
 
 from backstay.facts import Hold, NotVerified, Point, Proof, Proven, Refuted, Result
@@ -145,7 +145,7 @@ def choose(origin: str, among: Candidates, now: datetime, disaster: Between | No
 
 def _judged(point: Point, origin: str, among: Candidates, now: datetime) -> Chosen | str:
     told = decisive(point.id, among.proofs)
-    age = f"{exact(max(now - point.moment, now - now))} old"
+    age = f"{exact(max(now - point.moment, timedelta()))} old"
     if told is None:
         if origin == "newest":
             return Chosen(point, f"the newest point, {age}; it was never proved")
@@ -175,7 +175,7 @@ def _named(id: str, among: Candidates, now: datetime) -> Chosen | NoneGood:
     told = decisive(point.id, among.proofs)
     if told is not None and isinstance(told[1], Refuted):
         return NoneGood(f"the point {id} was refuted", (PassedOver(point.id, told[1].why),))
-    said = [f"named by a person, {exact(max(now - point.moment, now - now))} old"]
+    said = [f"named by a person, {exact(max(now - point.moment, timedelta()))} old"]
     if told is None:
         said.append("it was never proved")
     else:
