@@ -1,0 +1,56 @@
+"""`choose`: which point a recovery starts from. The story decides (`verify.choose`); this verb brings it what is known.
+
+Choosing changes nothing, so after a crash it is simply done again, and may then choose a newer point: nothing has been
+done with the first. Every newer point that was passed over is in the sentence, with its reason.
+"""
+
+from typing import assert_never
+
+from backstay.errors import NoProvenPoint
+from backstay.facts import Outcome, Succeeded
+from backstay.plan import Choose
+from backstay.values import count, stamp
+from backstay.verbs.estate import Scene
+from backstay.verify import Chosen, NoneGood, PassedOver, candidates, choose
+
+MOST_REASONS = 5
+"""How many passed-over points are spelled out."""
+
+
+def do(scene: Scene) -> Outcome:
+    """Gives `point`, `vault`, `moment` and `because`. Raises NoProvenPoint, StoreUnreachable."""
+    verb = scene.step.verb
+    assert isinstance(verb, Choose)
+    estate = scene.estate
+    history = estate.history(verb.component)
+    found = choose(verb.origin, candidates(history, verb.component), estate.clock.now(), estate.disaster)
+    match found:
+        case NoneGood(why, reasons):
+            raise NoProvenPoint(
+                f"{verb.component} has no point to recover from: {why}",
+                detail=_spelled(reasons),
+                hint="prove one with `backstay verify`, or name a point in the step (`from: POINT`)",
+            )
+        case Chosen(point, because, passed_over, proven_in):
+            held = history.vaults_of(point.id)
+            vault = proven_in if proven_in in held else next(iter(held), None)
+            if vault is None:
+                raise NoProvenPoint(f"no vault that answers holds the point {point.id} of {verb.component}")
+            more = f". Passed over: {_spelled(passed_over)}" if passed_over else ""
+            values = {
+                "chosen": verb.component,
+                "point": point.id,
+                "vault": vault,
+                "moment": stamp(point.moment),
+                "because": because,
+            }
+            return Succeeded(f"{point.id} from {vault}: {because}{more}", values)
+        case _:
+            assert_never(found)
+
+
+def _spelled(reasons: tuple[PassedOver, ...]) -> str:
+    said = [f"{passed.point} {passed.why}" for passed in reasons[:MOST_REASONS]]
+    if len(reasons) > MOST_REASONS:
+        said.append(f"and {count(len(reasons) - MOST_REASONS, 'older point')}")
+    return "; ".join(said)

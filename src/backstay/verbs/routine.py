@@ -1,0 +1,212 @@
+"""The two routines that need no procedure: taking a recovery point, and proving one.
+
+A point is *begin, take, seal*: sealing is the last write, and leaving before it leaves garbage for the pruner, never
+half a point. A proof is what was seen when the point was restored into a throw-away place: this module sees, and
+`verify.judge` judges. What could not be looked at is handed on as such, with its reason.
+"""
+
+import errno
+import shutil
+import tempfile
+from collections.abc import Callable, Generator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass, field, replace
+from datetime import datetime, timedelta
+from pathlib import Path
+from typing import Literal, TypeVar
+
+from backstay.errors import AccessDenied, BackstayError, Cancelled, DiskFull, SourceDown
+from backstay.facts import CheckResult, Point, PointTaken, Proof, Refuted, Rung, Verdict
+from backstay.plan import Component, Objectives
+from backstay.ports import Answer, Answers, Clock, Keeper, PointReader, Progress, Vault, unwatched
+from backstay.values import Digest, PointId, RunId, VaultName, count, say_size, utc
+from backstay.verbs.reading import Witnessed
+from backstay.verify import Tried, Unanswered, content, judge
+
+T = TypeVar("T")
+Tier = Literal["bytes", "sample", "full"]
+
+
+@dataclass(frozen=True, slots=True)
+class Routine:
+    """One component, how it is kept, and where its points go."""
+
+    run: RunId
+    component: Component
+    objectives: Objectives
+    """The promise that holds for the component (`Plan.objectives_of`)."""
+    plan: Digest
+    keeper: Keeper
+    vault: Vault
+    clock: Clock
+    progress: Progress = unwatched
+
+
+# ── taking ───────────────────────────────────────────────────────────────────────────────────────
+
+
+def _unasked(point: PointId) -> None:
+    pass
+
+
+def take_point(routine: Routine, began: Callable[[PointId], None] = _unasked) -> PointTaken:
+    """Take one state of the component into the vault, sealed. `began` is told the reserved id before anything is read:
+    the journal's first fact of the routine belongs there.
+
+    Raises SourceDown, SourceUnsuitable, AccessDenied, ToolFailed, DiskFull, StoreUnreachable, Lapsed, Cancelled: then
+    there is no point.
+    """
+    clock, name = routine.clock, routine.component.name
+    started = clock.elapsed()
+    with _edge(f"taking {name}"), routine.vault.begin(name, plan=routine.plan, now=clock.now()) as writer:
+        began(writer.id)
+        taken = routine.keeper.take(writer, routine.progress)
+        point = writer.seal(taken.sealing)
+    took = clock.elapsed() - started
+    return PointTaken(routine.run, VaultName(routine.vault.name), point, took, taken.said)
+
+
+# ── proving ──────────────────────────────────────────────────────────────────────────────────────
+
+
+@dataclass(slots=True)
+class _Seen:
+    """What a sandbox has shown so far; what is missing at the end was not seen."""
+
+    restore_took: timedelta | None = None
+    inspected: list[CheckResult] = field(default_factory=list[CheckResult])
+    counts: Mapping[str, int] | Unanswered = field(default_factory=lambda: Unanswered("nothing was restored"))
+    answers: dict[str, Answer | Unanswered] = field(default_factory=dict[str, "Answer | Unanswered"])
+    newest: datetime | None = None
+
+
+def prove_point(routine: Routine, id: PointId, scratch: Path, tier: Tier = "full") -> Proof:
+    """Restore the point below the folder `scratch`, ask it everything, judge, and seal the proof beside the point.
+
+    `bytes` only reads every byte. What goes wrong with the point, or with looking at it, is in the proof; raises
+    NoSuchPoint, Damaged for a point whose own record cannot be read, Cancelled, and what the vault raises when the
+    proof cannot be kept.
+    """
+    clock = routine.clock
+    reader = routine.vault.open(id)
+    seen, stopped = _Seen(), None
+    began = clock.now()
+    try:
+        with _edge(f"proving {id}"):
+            _look(routine, reader, scratch, tier, seen)
+    except Cancelled:
+        raise
+    except BackstayError as error:
+        stopped = error
+    tried = Tried(
+        point=reader.point,
+        vault=VaultName(routine.vault.name),
+        tier=tier,
+        began=began,
+        ended=max(began, clock.now()),
+        restore_took=seen.restore_took,
+        inspected=tuple(seen.inspected),
+        counts=seen.counts,
+        answers=seen.answers,
+        newest=seen.newest,
+        error=stopped,
+    )
+    last = last_proof(routine.vault.proofs(), reader.point)
+    proof = replace(judge(tried, routine.component, routine.objectives, last), plan=routine.plan)
+    routine.vault.keep_proof(proof)
+    return proof
+
+
+def last_proof(proofs: list[Proof], point: Point) -> Proof | None:
+    """What the rows of `point` are compared with: the newest proof, of this point or an older one, that has counts and
+    did not refute it. A newer point may rightly have far more rows; a refuted one must not become the measure."""
+    fit = [
+        proof
+        for proof in proofs
+        if proof.component == point.component
+        and proof.point <= point.id
+        and proof.counts
+        and not isinstance(content(proof), Refuted)
+    ]
+    return max(fit, key=lambda proof: (proof.point, proof.ended), default=None)
+
+
+def _look(routine: Routine, reader: PointReader, scratch: Path, tier: Tier, seen: _Seen) -> None:
+    """Fill `seen`, rung by rung. Raises what stops it."""
+    witnessed = Witnessed(reader)
+    if tier != "bytes":
+        with _throw_away(scratch, reader.point) as folder:
+            started = routine.clock.elapsed()
+            with routine.keeper.sandbox(witnessed, folder, routine.progress) as answers:
+                seen.restore_took = routine.clock.elapsed() - started
+                seen.inspected += answers.inspect(tier)
+                _ask(routine.component, answers, seen)
+    # A keeper need not read all of a point to bring it up. The bytes it left out are part of the promise too.
+    started = routine.clock.elapsed()
+    witnessed.read_the_rest(routine.progress)
+    size = f"{say_size(reader.point.size_bytes)} in {count(reader.point.files, 'file')}"
+    said = f"{size} read from {routine.vault.name}; every chunk is what was written"
+    took = routine.clock.elapsed() - started
+    seen.inspected.insert(0, CheckResult("B01", Rung.BYTES, "bytes", Verdict.PASSED, said, took))
+
+
+def _ask(component: Component, answers: Answers, seen: _Seen) -> None:
+    seen.counts = _answered(answers.counts)
+    for question in component.prove.ask:
+        seen.answers[question.name] = _answered(lambda sql=question.sql: answers.ask(sql))
+    if component.newest is not None:
+        newest = _answered(lambda sql=component.newest: answers.ask(sql or ""))
+        seen.newest = moment_of(newest)
+
+
+def _answered(ask: Callable[[], T]) -> "T | Unanswered":
+    try:
+        return ask()
+    except Cancelled:
+        raise
+    except BackstayError as error:
+        return Unanswered(f"{error.message} ({error.detail})" if error.detail else error.message)
+
+
+def moment_of(answer: object) -> datetime | None:
+    """An answer as a moment in UTC; None: it is none, or has no time zone. SQLite gives ISO 8601 as text."""
+    if isinstance(answer, str):
+        try:
+            answer = datetime.fromisoformat(answer.strip())
+        except ValueError:
+            return None
+    return utc(answer) if isinstance(answer, datetime) and answer.tzinfo is not None else None
+
+
+@contextmanager
+def _throw_away(scratch: Path, point: Point) -> Generator[Path]:
+    """An empty folder (0700) with room for the point; gone afterwards, whatever happened. Raises DiskFull."""
+    free = shutil.disk_usage(scratch).free
+    if free < point.size_bytes:
+        raise DiskFull(
+            f"no room to restore {point.id} for its proof",
+            detail=f"{say_size(free)} are free below {scratch}, and it needs {say_size(point.size_bytes)}",
+            hint="name a larger disk with TMPDIR",
+        )
+    folder = Path(tempfile.mkdtemp(prefix=f"prove-{point.id}-", dir=scratch))
+    try:
+        yield folder
+    finally:
+        shutil.rmtree(folder)
+
+
+@contextmanager
+def _edge(doing: str) -> Generator[None]:
+    """An error of the operating system that an adapter let through, in our words."""
+    try:
+        yield
+    except OSError as error:
+        why = error.strerror or type(error).__name__
+        where = f": {error.filename}" if isinstance(error.filename, str) else ""
+        match error.errno:
+            case errno.ENOSPC | errno.EDQUOT:
+                raise DiskFull(f"no room left while {doing}", detail=why + where) from error
+            case errno.EACCES | errno.EPERM:
+                raise AccessDenied(f"not allowed while {doing}", detail=why + where) from error
+            case _:
+                raise SourceDown(f"the system failed us while {doing}", detail=why + where) from error
