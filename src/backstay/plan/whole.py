@@ -67,6 +67,8 @@ class Plan:
     criteria: tuple[Criterion, ...] = ()
     audiences: Mapping[str, Audience] = field(default_factory=dict[str, Audience])
     war_room: str | None = None
+    templates: Template | None = None
+    """A folder with the plan's own messages. None: the built-in ones."""
     after: tuple[FollowUp, ...] = ()
     postmortem: Mapping[str, Period] = field(default_factory=dict[str, Period])
     drills: tuple[DrillRule, ...] = ()

@@ -1,0 +1,107 @@
+"""What is wrong with a plan though every part of it is well formed: promises that its schedules cannot keep.
+
+Pure: it looks at the plan as far as it could be read, and names paths. Who calls it knows the places.
+"""
+
+from collections.abc import Iterator
+from datetime import timedelta
+
+from backstay.config import times
+from backstay.config.nodes import Path
+from backstay.config.sections.sources import DATABASES
+from backstay.plan import Component, Objectives, Plan, Scenario
+from backstay.values import say_span
+
+Wrong = tuple[Path, str]
+_MOMENT = timedelta(0)
+
+
+def wrong_promises(plan: Plan) -> Iterator[Wrong]:
+    """Every path at which something is promised that the rest of the plan cannot keep."""
+    for component in plan.components.values():
+        yield from _rpo(plan, component)
+        yield from _staleness(component)
+        yield from _keeping(plan, component)
+    for vault in plan.vaults.values():
+        if vault.lock is not None and vault.lock > times.shortest(vault.keep):
+            said = f"is locked for {say_span(vault.lock)}, longer than it is kept ({vault.keep}): keep it longer"
+            yield ("vaults", vault.name, "lock"), said
+    for scenario in plan.scenarios.values():
+        yield from _targets(plan.objectives, scenario)
+    yield from _approval(plan)
+
+
+# ── losing data ──────────────────────────────────────────────────────────────────────────────────
+
+
+def interval(component: Component) -> timedelta | None:
+    """The longest time between two points of a component. None: nothing is scheduled."""
+    planned = component.protect
+    gaps = [times.longest_gap(schedule) for schedule in (planned.full, planned.incremental) if schedule is not None]
+    return min(gaps) if gaps else None
+
+
+def _rpo(plan: Plan, component: Component) -> Iterator[Wrong]:
+    own = component.objectives.rpo
+    rpo = plan.objectives_of(component).rpo if own is None else own
+    if rpo is None or component.protect.wal:
+        return
+    whose = f"an RPO of {say_span(rpo)}" + ("" if own is not None else ", which is the system's")
+    path: Path = ("components", component.name, "protect")
+    gap = interval(component)
+    if gap is None:
+        if component.kind in DATABASES or component.protect.before is None:
+            yield path, f"nothing is scheduled, so it cannot keep {whose}: add `full` or `incremental`"
+    elif gap > rpo:
+        cure = ", or add `wal: continuous`" if component.kind == "postgres" else ""
+        yield path, f"a point every {say_span(gap)} cannot keep {whose}: take points more often{cure}"
+
+
+def _staleness(component: Component) -> Iterator[Wrong]:
+    gap, max_age = interval(component), component.prove.max_age
+    if gap is not None and max_age is not None and gap > max_age:
+        said = f"a point every {say_span(gap)} is stale after {say_span(max_age)}, before the next one comes"
+        yield ("components", component.name, "prove", "max_age"), said
+
+
+def _keeping(plan: Plan, component: Component) -> Iterator[Wrong]:
+    """A component's own `keep` goes before the vault's; nothing goes before a lock."""
+    if component.keep is None:
+        return
+    for name in plan.vaults_of(component):
+        vault = plan.vaults.get(name)
+        if vault is not None and vault.lock is not None and vault.lock > times.shortest(component.keep):
+            said = f"is kept for {component.keep}, and the vault {name} locks it for {say_span(vault.lock)}"
+            yield ("components", component.name, "keep"), said + ": keep it longer, or in other vaults"
+
+
+# ── losing time ──────────────────────────────────────────────────────────────────────────────────
+
+
+def _targets(whole: Objectives, scenario: Scenario) -> Iterator[Wrong]:
+    rto = scenario.objectives.rto if scenario.objectives.rto is not None else whole.rto
+    total = sum((phase.target or _MOMENT for phase in scenario.procedure), _MOMENT)
+    path: Path = ("scenarios", scenario.name)
+    if rto is not None and total > rto:
+        whose = "" if scenario.objectives.rto is not None else " of the system"
+        said = f"the targets of its phases add up to {say_span(total)}, more than the RTO{whose} of {say_span(rto)}"
+        yield (*path, "objectives", "rto") if scenario.objectives.rto is not None else path, said
+    for phase in scenario.procedure:
+        longest = max((step.target or _MOMENT for step in phase.steps), default=_MOMENT)
+        if phase.target is not None and longest > phase.target:
+            said = (
+                f"a step of the phase `{phase.name}` may take {say_span(longest)}, the phase {say_span(phase.target)}"
+            )
+            yield (*path, "procedure"), said
+
+
+def _approval(plan: Plan) -> Iterator[Wrong]:
+    """Who asks does not count: somebody else has to be left to approve."""
+    authority = plan.authority
+    role = plan.roles.get(authority.with_approval) if authority.with_approval is not None else None
+    if role is None:
+        return
+    left = len([person for person in authority.approvers if person != role.primary])
+    if left < authority.needed <= len(authority.approvers):
+        path: Path = ("declaration", "authority", "with_approval", "of")
+        yield path, f"without {role.primary}, who asks, {left} can approve, and {authority.needed} are needed"

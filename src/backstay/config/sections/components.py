@@ -1,0 +1,163 @@
+"""What is protected: when points are taken, how they are proven, what was promised."""
+
+from datetime import time
+from typing import Any
+
+from backstay.config import grammar
+from backstay.config.forms import Choice, Either, ListOf, Made, NameOf, Word
+from backstay.config.reading import Named
+from backstay.config.sections.sources import DATABASES, SOURCES, sort_of
+from backstay.config.sections.words import OBJECTIVES, PERIOD, SCHEDULE, SOME_SPAN, SQL, TEXT
+from backstay.config.spelling import quoted
+from backstay.config.tables import Fields, OneOf, Table, default, optional, required
+from backstay.plan import Component, DailyAt, Objectives, PostgresSource, Protect, Prove, Question
+from backstay.values import ComponentName, VaultName
+
+USUAL_FULL = DailyAt(time(2, 0))
+USUAL_PROOF = DailyAt(time(3, 0))
+
+# ── protect ──────────────────────────────────────────────────────────────────────────────────────
+
+FULL = optional("full", SCHEDULE, "when every byte is read again", '"02:00"', "never")
+INCREMENTAL = optional("incremental", SCHEDULE, "when only what changed is read", "6h", "never")
+WAL = default(
+    "wal", Choice({"continuous": True}), False, "PostgreSQL's log is kept as it is written: seconds are lost at most",
+    "continuous", "not kept",
+)  # fmt: skip
+BEFORE = optional("before", Choice({"deployment": "deployment"}), "taken by whoever deploys", "deployment", "not")
+
+
+def _protect(fields: Fields) -> Protect:
+    made = Protect(fields[FULL], fields[INCREMENTAL], fields[WAL], fields[BEFORE])
+    for key in (INCREMENTAL, WAL):
+        if fields.sound(key) and not fields.given(FULL):
+            fields.spot(key).wrong(f'`{key.name}` needs a `full` to stand on: add one, like `full: "02:00"`')
+    if not fields.places:
+        fields.at.wrong('protects nothing: write when, like `full: "02:00"`, or take the line out')
+    return made
+
+
+PROTECT_TABLE = Table(
+    "protect",
+    "when points are taken",
+    "When points are taken. Every point is full to restore: `full` means that every byte is read again, "
+    "`incremental` that what did not change is taken from the point before. A text alone is `full`.",
+    (FULL, INCREMENTAL, WAL, BEFORE),
+    _protect,
+)
+PROTECT_FORM = Either(
+    "a schedule, or several", text=Made(SCHEDULE, lambda _, full: Protect(full)), entries=PROTECT_TABLE
+)
+
+# ── prove ────────────────────────────────────────────────────────────────────────────────────────
+
+QUESTION_SQL = required(
+    "sql", SQL, "a question with one row and one column as its answer", '"SELECT count(*) FROM users"'
+)
+EXPECT = required(
+    "expect", Word("an expectation, like >= 1", grammar.expectation, types=("string", "number")), "the right answers",
+    '">= 1"',
+)  # fmt: skip
+AS = optional("as", TEXT, "what the answer is called", "users", "the question itself")
+
+
+def _question(fields: Fields) -> Question:
+    said = " ".join(fields[QUESTION_SQL].split())
+    return Question(fields[QUESTION_SQL], fields[EXPECT], fields[AS] or (said if len(said) <= 60 else said[:59] + "…"))
+
+
+QUESTION = Table(
+    "question",
+    "a question",
+    "Asked of a restored database. Only its one answer is ever shown.",
+    (QUESTION_SQL, EXPECT, AS),
+    _question,
+)
+
+PROVE_AT = default("at", SCHEDULE, USUAL_PROOF, "when the newest point is proven", '"03:00"', '`"03:00"`')
+MAX_AGE = optional("max_age", SOME_SPAN, "a point older than this is stale, to the second", "24h", "never stale")
+PROVE_WITHIN = optional("within", SOME_SPAN, "how long restoring and asking may take", "30m", "as long as it takes")
+ASK = default("ask", ListOf(QUESTION), (), "questions whose answers show that the data is right", "[…]", "none")
+
+
+def _prove(fields: Fields) -> Prove:
+    questions = fields[ASK]
+    seen: set[str] = set()
+    for question in questions:
+        if question.name in seen:
+            fields.spot(ASK).wrong(f"two questions are called {quoted(question.name)}: name them with `as`")
+        seen.add(question.name)
+    return Prove(fields[PROVE_AT], fields[MAX_AGE], fields[PROVE_WITHIN], questions)
+
+
+PROVE_TABLE = Table(
+    "prove",
+    "how points are proven",
+    "How the newest point is proven: it is restored into a throw-away place and asked.",
+    (PROVE_AT, MAX_AGE, PROVE_WITHIN, ASK),
+    _prove,
+)
+
+# ── component ────────────────────────────────────────────────────────────────────────────────────
+
+COMPONENT_OBJECTIVES = default(
+    "objectives", OBJECTIVES, Objectives(), "what was promised for it", "{rto: 30m, rpo: 24h}", "the system's"
+)
+PROTECT = default(
+    "protect", PROTECT_FORM, Protect(full=USUAL_FULL), "when points are taken", '{full: "02:00", incremental: 6h}',
+    '`full: "02:00"`',
+)  # fmt: skip
+PROVE = default(
+    "prove", PROVE_TABLE, Prove(at=USUAL_PROOF), "how points are proven", '{at: "03:00", within: 30m}', '`at: "03:00"`'
+)
+NEWEST = optional(
+    "newest", SQL, "a question whose answer is the newest moment in the data: RPO is measured by it",
+    "SELECT max(at) FROM heartbeat", "the moment of the point",
+)  # fmt: skip
+COMPONENT_KEEP = optional("keep", PERIOD, "how long its points are kept, in every vault", "30d", "what the vault says")
+COMPONENT_VAULTS = default(
+    "vaults", ListOf(NameOf(Named.VAULT), at_least=1, or_one=True), (), "where its points are kept", "[local]", "all"
+)
+
+
+def _component(fields: Fields) -> Component:
+    source = next(fields[key] for key in SOURCES if fields.given(key))
+    kind = sort_of(fields.at.node)
+    if kind not in DATABASES:
+        if fields.given(NEWEST):
+            fields.spot(NEWEST).wrong("only a database can be asked")
+        if fields[PROVE].ask:
+            fields.spot(PROVE).wrong("only a database can be asked: `ask` goes with postgres or sqlite")
+    if fields[PROTECT].wal:
+        _refuse_wal(fields, source)
+    return Component(
+        name=ComponentName(fields.name),
+        source=source,
+        protect=fields[PROTECT],
+        prove=fields[PROVE],
+        objectives=fields[COMPONENT_OBJECTIVES],
+        newest=fields[NEWEST],
+        keep=fields[COMPONENT_KEEP],
+        vaults=tuple(VaultName(name) for name in fields[COMPONENT_VAULTS]),
+    )
+
+
+def _refuse_wal(fields: Fields, source: Any) -> None:
+    if not isinstance(source, PostgresSource):
+        fields.spot(PROTECT).wrong("`wal: continuous` is PostgreSQL's: take points more often instead")
+    elif source.managed:
+        fields.spot(PROTECT).wrong(
+            "`wal: continuous` cannot be had from a managed database: no provider gives its log away. Rely on the "
+            "provider's point-in-time window, take logical points more often, or replicate to a server of your own"
+        )
+
+
+COMPONENT = Table(
+    "component",
+    "a component",
+    "One protected part of the system. Exactly one key says what it is; the others say when its points are taken, "
+    "how they are proven, and what was promised.",
+    (PROTECT, PROVE, COMPONENT_OBJECTIVES, NEWEST, COMPONENT_KEEP, COMPONENT_VAULTS),
+    _component,
+    one_of=OneOf("what it is", SOURCES),
+)
