@@ -1,0 +1,256 @@
+"""Object stores: a folder of this machine, and the twin in memory.
+
+The folder keeps an object in the file of the same name. A new one is written under a temporary name, fsynced, and
+*linked* to its own: `link` fails when the name is taken, so two writers have one winner and no object is ever seen
+half-written. Then the folder is fsynced. What a killed process leaves behind lies in `+incoming` and is swept away
+by the next one; a lock on each temporary file tells the living from the dead.
+"""
+
+import errno
+import fcntl
+import os
+import re
+import secrets
+import threading
+import time
+from collections.abc import Generator, Iterable, Iterator
+from contextlib import contextmanager, suppress
+from datetime import UTC, datetime
+from pathlib import Path
+
+from backstay.errors import AccessDenied, BackstayError, DiskFull, ObjectMissing, StoreUnreachable
+from backstay.ports import Key, Listed, StoreTraits
+from backstay.values import say_size
+
+_KEY = re.compile(r"[a-z0-9._-]+(?:/[a-z0-9._-]+)*\Z")
+_INCOMING = "+incoming"
+"""Not a possible part of a key."""
+_ABANDONED_S = 3600
+"""A temporary file is not looked at before this age: its writer may not have locked it yet."""
+
+
+def _checked(key: Key) -> str:
+    if len(key) > 900 or _KEY.match(key) is None or any(part.strip(".") == "" for part in key.split("/")):
+        raise ValueError(f"{key!r} cannot be the name of an object")
+    return key
+
+
+class FolderStore:
+    """Objects as files below `root`. Durable by fsync of the file and of every folder that changed."""
+
+    def __init__(self, root: Path) -> None:
+        self.traits = StoreTraits(put_if_absent=True, object_lock=False, versions=False)
+        self._root = root
+        self._known: set[Path] = set()
+
+    def describe(self) -> str:
+        return str(self._root)
+
+    def put(self, key: Key, parts: Iterable[bytes]) -> None:
+        if not self._store(key, parts):
+            raise StoreUnreachable(f"{key} is already in {self._root}", detail="a new object would overwrite it")
+
+    def put_if_absent(self, key: Key, data: bytes) -> bool:
+        return not self._path(key).exists() and self._store(key, (data,))
+
+    def get(self, key: Key, start: int = 0, length: int | None = None) -> bytes:
+        with self._answering(key):
+            handle = os.open(self._path(key), os.O_RDONLY | os.O_CLOEXEC)
+            try:
+                size = os.fstat(handle).st_size
+                return _read(handle, start, size - start if length is None else min(length, size - start))
+            finally:
+                os.close(handle)
+
+    def list(self, prefix: str = "") -> Iterator[Listed]:
+        base = prefix.rpartition("/")[0]
+        if base:
+            _checked(Key(base))
+        yield from self._below(self._root / base if base else self._root, base + "/" if base else "", prefix)
+
+    def delete(self, key: Key) -> None:
+        with self._answering(key), suppress(FileNotFoundError):
+            self._path(key).unlink()
+            _sync(self._path(key).parent)
+
+    def now(self) -> datetime:
+        return datetime.now(UTC)
+
+    # ── inside ──
+
+    def _path(self, key: Key) -> Path:
+        return self._root / _checked(key)
+
+    def _store(self, key: Key, parts: Iterable[bytes]) -> bool:
+        """Write, fsync, link. False when the name is taken."""
+        path = self._path(key)
+        with self._answering(key, parts):
+            self._make(path.parent)
+            self._make(self._root / _INCOMING)
+            new = self._root / _INCOMING / secrets.token_hex(12)
+            handle = os.open(new, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600)
+            try:
+                fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
+                for part in parts:
+                    _write(handle, part)
+                os.fsync(handle)
+                try:
+                    os.link(new, path)
+                except FileExistsError:
+                    return False
+                _sync(path.parent)
+                return True
+            finally:
+                new.unlink(missing_ok=True)
+                os.close(handle)
+
+    def _make(self, folder: Path) -> None:
+        """The folder and those above it, each fsynced in its parent when it is new."""
+        if folder in self._known:
+            return
+        if not folder.is_dir():
+            if folder != self._root:
+                self._make(folder.parent)
+            else:
+                folder.parent.mkdir(parents=True, exist_ok=True)
+            folder.mkdir(mode=0o700, exist_ok=True)
+            _sync(folder.parent)
+        if folder.name == _INCOMING:
+            _sweep(folder)
+        self._known.add(folder)
+
+    def _below(self, folder: Path, path: str, prefix: str) -> Iterator[Listed]:
+        """In the order of keys: `a-b` comes before `a/b`, so a folder is sorted by its name and a slash."""
+        with self._answering(Key(path or "/")):
+            try:
+                entries = [(entry.name + "/" * entry.is_dir(), entry) for entry in os.scandir(folder)]
+            except (FileNotFoundError, NotADirectoryError):
+                return
+        for name, entry in sorted(entries, key=lambda pair: pair[0]):
+            here = path + name
+            if not (here.startswith(prefix) or prefix.startswith(here)) or _KEY.match(here.rstrip("/")) is None:
+                continue
+            if name.endswith("/"):
+                yield from self._below(Path(entry.path), here, prefix)
+                continue
+            with suppress(FileNotFoundError):
+                found = entry.stat(follow_symlinks=False)
+                yield Listed(Key(here), found.st_size, datetime.fromtimestamp(found.st_mtime, UTC))
+
+    @contextmanager
+    def _answering(self, key: Key, parts: Iterable[bytes] = ()) -> Generator[None]:
+        """The words of `errors` for what the operating system says. An error of the caller's parts passes through."""
+        try:
+            yield
+        except OSError as error:
+            raise self._in_words(error, key) from error
+
+    def _in_words(self, error: OSError, key: Key) -> BackstayError:
+        why = os.strerror(error.errno) if error.errno else str(error)
+        match error.errno:
+            case errno.ENOENT | errno.ENOTDIR | errno.EISDIR:
+                return ObjectMissing(f"{key} is not in {self._root}")
+            case errno.ENOSPC | errno.EDQUOT:
+                return DiskFull(
+                    f"no room left in {self._root}",
+                    detail=f"{self._free()}; {key} was not stored, and what was written of it is removed",
+                    hint="make room there, or let an older point expire, and run the backup again",
+                )
+            case errno.EACCES | errno.EPERM | errno.EROFS:
+                return AccessDenied(f"{self._root} refuses us: {why}", detail=f"at {key}")
+            case _:
+                return StoreUnreachable(f"{self._root} does not answer: {why}", detail=f"at {key}")
+
+    def _free(self) -> str:
+        try:
+            found = os.statvfs(self._root)
+        except OSError:
+            return "how much is free there cannot be told"
+        return f"{say_size(found.f_bavail * found.f_frsize)} free there"
+
+
+def _write(handle: int, data: bytes) -> None:
+    view = memoryview(data)
+    while view:
+        view = view[os.write(handle, view) :]
+
+
+def _read(handle: int, start: int, length: int) -> bytes:
+    if length <= 0:
+        return b""
+    data = os.pread(handle, length, start)
+    if len(data) == length or not data:
+        return data
+    return data + _read(handle, start + len(data), length - len(data))
+
+
+def _sync(folder: Path) -> None:
+    handle = os.open(folder, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+    try:
+        os.fsync(handle)
+    finally:
+        os.close(handle)
+
+
+def _sweep(incoming: Path) -> None:
+    """Remove what processes that are dead left half-written."""
+    for entry in os.scandir(incoming):
+        with suppress(OSError):  # somebody else sweeps too, or it is alive: both are fine
+            if time.time() - entry.stat(follow_symlinks=False).st_mtime < _ABANDONED_S:
+                continue
+            handle = os.open(entry.path, os.O_RDONLY | os.O_CLOEXEC | os.O_NOFOLLOW)
+            try:
+                fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
+                Path(entry.path).unlink()
+            finally:
+                os.close(handle)
+
+
+class MemoryStore:
+    """The twin: the same contract in a dictionary. Drills, tests and `--dry` runs use it."""
+
+    def __init__(self, name: str = "memory") -> None:
+        self.traits = StoreTraits(put_if_absent=True, object_lock=False, versions=False)
+        self.objects: dict[Key, bytes] = {}
+        self._times: dict[Key, datetime] = {}
+        self._name = name
+        self._lock = threading.Lock()
+
+    def describe(self) -> str:
+        return self._name
+
+    def put(self, key: Key, parts: Iterable[bytes]) -> None:
+        data = b"".join(parts)
+        if not self.put_if_absent(key, data):
+            raise StoreUnreachable(f"{key} is already in {self._name}", detail="a new object would overwrite it")
+
+    def put_if_absent(self, key: Key, data: bytes) -> bool:
+        _checked(key)
+        with self._lock:
+            if key in self.objects:
+                return False
+            self.objects[key] = bytes(data)
+            self._times[key] = self.now()
+            return True
+
+    def get(self, key: Key, start: int = 0, length: int | None = None) -> bytes:
+        try:
+            data = self.objects[key]
+        except KeyError:
+            raise ObjectMissing(f"{key} is not in {self._name}") from None
+        return data[start:] if length is None else data[start : start + length]
+
+    def list(self, prefix: str = "") -> Iterator[Listed]:
+        with self._lock:
+            found = sorted(key for key in self.objects if key.startswith(prefix))
+        for key in found:
+            if (data := self.objects.get(key)) is not None:
+                yield Listed(key, len(data), self._times[key])
+
+    def delete(self, key: Key) -> None:
+        with self._lock:
+            self.objects.pop(key, None)
+            self._times.pop(key, None)
+
+    def now(self) -> datetime:
+        return datetime.now(UTC)

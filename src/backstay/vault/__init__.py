@@ -1,0 +1,16 @@
+"""The backup repository: recovery points in a store, sealed with the keys we hold.
+
+`docs/reference/vault-format.md` spells out every byte. From the bottom: `codec`, `names` (where things lie), `keyring`
+and `keys` (who may do what), `frames`, `packs` and `boxes` (what is sealed how), `nodes` and `trees` (what a point
+consists of), `lanes` and `writer` (making one), `reader` and `extract` (getting it back), `repository` (the Vault).
+"""
+
+from backstay.vault.keyring import Keyring as Keyring
+from backstay.vault.keyring import Passphrase as Passphrase
+from backstay.vault.keyring import Recipient as Recipient
+from backstay.vault.keyring import new_key as new_key
+from backstay.vault.opening import lay_foundation as create
+from backstay.vault.repository import Repository as Repository
+from backstay.vault.repository import open_vault as open_vault
+
+__all__ = ["Keyring", "Passphrase", "Recipient", "Repository", "create", "new_key", "open_vault"]

@@ -1,0 +1,132 @@
+"""The point before: what a backup compares itself with, so that only what is new is stored.
+
+A chunk or node is taken from there only when its pack is in the store and long enough to hold it: a backup that reads
+everything ("full") heals what somebody removed. When the point before cannot be read, the backup simply stores all:
+a damaged past must not stop a sound present.
+"""
+
+from collections.abc import Mapping
+
+from backstay.errors import BackstayError, Damaged, ObjectMissing, WrongKey
+from backstay.ports import Cutter
+from backstay.vault.nodes import Chunk, Chunks, Content, Item, Nothing, Ref, Small, Stream
+from backstay.vault.packs import Place
+from backstay.vault.shelf import Shelf
+from backstay.vault.streams import Leaf, StreamMap
+from backstay.vault.trees import Tree
+
+_UNREADABLE = (Damaged, ObjectMissing, WrongKey)
+_REACH = 64 << 20
+"""How far from its old position a chunk of a logical dump is still looked for, in bytes."""
+
+
+class Base:
+    """`present` has the packs of the component: id to length."""
+
+    def __init__(self, shelf: Shelf, root: Content, present: Mapping[bytes, int]) -> None:
+        self.known: dict[bytes, Ref] = {}
+        self.trouble: BackstayError | None = None
+        """Why the point before could not be read, where it could not."""
+        self.used: set[bytes] = set()
+        """Packs from which chunks were taken over."""
+        self._shelf, self._present = shelf, present
+        self._tree = Tree(shelf, root, self.known)
+
+    def find(self, path: str) -> Item | None:
+        """What was at `path`; None also when that part of the tree cannot be read."""
+        try:
+            return self._tree.find(path)
+        except _UNREADABLE as error:
+            self.trouble = error
+            return None
+
+    def has(self, place: Place | None) -> bool:
+        """Whether the frame is still there, as far as a listing can tell."""
+        if place is None:
+            return True
+        if self._present.get(place.pack, 0) < place.offset + place.length:
+            return False
+        self.used.add(place.pack)
+        return True
+
+    def reusable(self, content: Content) -> bool:
+        match content:
+            case Nothing():
+                return True
+            case Small(chunk):
+                return self.has(chunk.place)
+            case Stream(_, _, top):
+                return self.has(top.place)
+            case _:
+                return False
+
+    def stream(self, item: Item | None, cutter: Cutter) -> "BaseStream | None":
+        """The map of a file that was cut in the same way."""
+        if item is None or not isinstance(item.content, Stream) or item.content.cutter is not cutter:
+            return None
+        return BaseStream(self, StreamMap(self._shelf, item.content, item.size_bytes))
+
+
+class BaseStream:
+    """A stream of the point before, looked at piece by piece beside the new one."""
+
+    def __init__(self, base: Base, map: StreamMap) -> None:
+        self._base, self._map = base, map
+        self._drift = 0
+        """How far content has moved, as last seen."""
+
+    def leaves(self, start: int, end: int) -> list[tuple[Leaf, Chunks]]:
+        """What can be read of the leaves that hold these bytes."""
+        try:
+            return [(leaf, self._map.chunks(leaf)) for leaf in self._map.leaves(start, end)]
+        except _UNREADABLE as error:
+            self._base.trouble = error
+            return []
+
+    def leaf_at(self, start: int) -> Ref | None:
+        """The leaf that begins there."""
+        return next((leaf.ref for leaf, _ in self.leaves(start, start + 1) if leaf.start == start), None)
+
+    def by_position(self, start: int, end: int, size: int) -> "Aligned | None":
+        """The chunks of these bytes, where all chunks have the same `size`."""
+        found = self.leaves(start, end)
+        if len(found) != 1 or (start - found[0][0].start) % size:
+            return None
+        leaf, chunks = found[0]
+        return Aligned(chunks, (start - leaf.start) // size, self._base)
+
+    def by_content(self, start: int, end: int) -> dict[bytes, tuple[Chunk, int]]:
+        """Chunks near these bytes by their id, and where each was: content may have moved."""
+        found: dict[bytes, tuple[Chunk, int]] = {}
+        middle = max(0, start + self._drift)
+        for leaf, chunks in self.leaves(max(0, middle - _REACH), middle + (end - start) + _REACH):
+            at = leaf.start
+            for i in range(len(chunks)):
+                chunk = chunks.chunk(i)
+                found[chunk.id] = (chunk, at)
+                at += chunk.size
+        return {id: (chunk, at) for id, (chunk, at) in found.items() if self._base.has(chunk.place)}
+
+    def moved(self, old: int, new: int) -> None:
+        self._drift = old - new
+
+
+class Aligned:
+    """The old chunks beside the new ones, by their number."""
+
+    __slots__ = ("_base", "_chunks", "_first")
+
+    def __init__(self, chunks: Chunks, first: int, base: Base) -> None:
+        self._chunks, self._first, self._base = chunks, first, base
+
+    def same(self, i: int, id: bytes, size: int) -> tuple[Place | None, int] | None:
+        """Where chunk `i` is, if it is the one of that id and still there."""
+        n = self._first + i
+        if (
+            n >= len(self._chunks)
+            or bytes(self._chunks.ids[32 * n : 32 * n + 32]) != id
+            or self._chunks.sizes[n] != size
+        ):
+            return None
+        place = self._chunks.places[n]
+        return (place, self._chunks.ats[n]) if self._base.has(place) else None

@@ -1,0 +1,156 @@
+"""Frames: what is compressed and sealed as one piece; and the head of every object that has them.
+
+An object (a data pack, a node pack, or a box) begins with its head: what it is, its key epoch, the family of vaults,
+its random id, and its place (the component of a pack, the key of a box). These bytes, its *address*, begin the
+associated data of each of its frames: no frame can pass for one of another format, vault, component or object.
+
+Every object has a key of its own, so a nonce is simply the ordinal of a frame and can never repeat: a data pack's key
+is random and sealed to the epoch (the slot); the others are derived from the metadata key and the random id.
+"""
+
+import struct
+from dataclasses import dataclass
+from enum import IntEnum
+
+import zstandard
+from cryptography.exceptions import InvalidTag
+from cryptography.hazmat.primitives.ciphers.aead import AESGCM
+
+from backstay.vault.codec import Cursor
+from backstay.vault.keys import SLOT_SIZE, Opened
+
+MAGIC = b"BACKSTAY"
+FORMAT = 1
+TAG_SIZE = 16
+LARGEST_PLAIN = 1 << 28
+"""A frame that says to be larger is not ours: at most 1 MiB of data, some MiB of index, 256 MiB of a note."""
+
+FRAME_HEAD = struct.Struct("<BBHIII")
+"""Kind, two zeros, ordinal, length before compression, length sealed (with its tag)."""
+_ADDRESS = struct.Struct("<8sBB8s16s16sH")
+_SLOT = struct.Struct("<H")
+
+
+class What(IntEnum):
+    DATA = 1
+    NODES = 2
+    BOX = 3
+    LETTER = 4
+    """A box for readers only: its key is sealed to the epoch, like a data pack's."""
+
+
+class FrameKind(IntEnum):
+    DATA = 1
+    NODE = 2
+    INDEX = 3
+    BODY = 4
+
+
+@dataclass(frozen=True, slots=True)
+class Head:
+    what: What
+    epoch: bytes
+    family: bytes
+    id: bytes
+    place: str
+    slot: bytes = b""
+
+    @property
+    def address(self) -> bytes:
+        place = self.place.encode("ascii")
+        return _ADDRESS.pack(MAGIC, FORMAT, self.what, self.epoch, self.family, self.id, len(place)) + place
+
+    def written(self) -> bytes:
+        return self.address + _SLOT.pack(len(self.slot)) + self.slot
+
+
+def head_size(place: str, what: What) -> int:
+    sealed = what in (What.DATA, What.LETTER)
+    return _ADDRESS.size + len(place.encode("ascii")) + _SLOT.size + (SLOT_SIZE if sealed else 0)
+
+
+def read_head(data: bytes, what: What, family: bytes, place: str) -> tuple[Head, int]:
+    """The head and its length. Raises ValueError for that of another object."""
+    cursor = Cursor(data)
+    magic, version, found, epoch, of_family, id, place_size = cursor.unpack(_ADDRESS)
+    if magic != MAGIC or version != FORMAT:
+        raise ValueError("it does not begin like an object of this format")
+    if found != what or of_family != family or cursor.take(place_size) != place.encode("ascii"):
+        raise ValueError("it belongs elsewhere")
+    slot = cursor.take(cursor.unpack(_SLOT)[0])
+    if len(slot) != (SLOT_SIZE if what in (What.DATA, What.LETTER) else 0):
+        raise ValueError("its key has the wrong length")
+    return Head(what, epoch, family, id, place, slot), len(data) - cursor.left
+
+
+def cipher(opened: Opened, head: Head) -> "Cipher":
+    """Of an object's frames. Raises WrongKey; ValueError when the sealed key was changed."""
+    if head.what in (What.DATA, What.LETTER):
+        try:
+            key = opened.open_key(head.epoch, head.slot, head.address)
+        except InvalidTag:
+            raise ValueError("its sealed key does not open") from None
+    else:
+        key = opened.metadata_key(head.epoch, head.id, b"backstay 1 frames" + head.address)
+    return Cipher(key, head.address)
+
+
+def index_cipher(opened: Opened, head: Head) -> "Cipher":
+    """Of the index at a pack's end: writers read it too, so it never needs the key of the data."""
+    key = opened.metadata_key(head.epoch, head.id, b"backstay 1 index" + head.address)
+    return Cipher(key, head.address)
+
+
+class Cipher:
+    """Seals and opens the frames of one object."""
+
+    __slots__ = ("_aead", "_prefix")
+
+    def __init__(self, key: bytes, address: bytes) -> None:
+        self._aead, self._prefix = AESGCM(key), address
+
+    def seal_into(
+        self, buffer: memoryview, at: int, kind: int, ordinal: int, plain_size: int, compressed: bytes
+    ) -> int:
+        """Write one frame at `at`; returns its length. The caller sees to it that an ordinal is used once."""
+        sealed_size = len(compressed) + TAG_SIZE
+        head = FRAME_HEAD.pack(kind, 0, 0, ordinal, plain_size, sealed_size)
+        body = at + FRAME_HEAD.size
+        buffer[at:body] = head
+        self._aead.encrypt_into(nonce(ordinal), compressed, self._prefix + head, buffer[body : body + sealed_size])
+        return FRAME_HEAD.size + sealed_size
+
+    def seal(self, kind: int, ordinal: int, plain: bytes, level: int = 3) -> bytes:
+        compressed = zstandard.ZstdCompressor(level=level).compress(plain)
+        buffer = bytearray(FRAME_HEAD.size + len(compressed) + TAG_SIZE)
+        self.seal_into(memoryview(buffer), 0, kind, ordinal, len(plain), compressed)
+        return bytes(buffer)
+
+    def open(self, kind: int, frame: bytes | memoryview, inflate: zstandard.ZstdDecompressor) -> bytes:
+        """The plaintext of one frame that fills `frame` exactly. Raises ValueError."""
+        if len(frame) < FRAME_HEAD.size + TAG_SIZE:
+            raise ValueError("cut short")
+        head = bytes(frame[: FRAME_HEAD.size])
+        found, zero, zeros, ordinal, plain_size, sealed_size = FRAME_HEAD.unpack(head)
+        if found != kind or zero or zeros or FRAME_HEAD.size + sealed_size != len(frame) or plain_size > LARGEST_PLAIN:
+            raise ValueError("no frame begins there")
+        try:
+            compressed = self._aead.decrypt(nonce(ordinal), frame[FRAME_HEAD.size :], self._prefix + head)
+        except InvalidTag:
+            raise ValueError("its seal is broken") from None
+        return inflated(compressed, plain_size, inflate)
+
+
+def inflated(compressed: bytes, plain_size: int, inflate: zstandard.ZstdDecompressor) -> bytes:
+    """Exactly `plain_size` bytes, and never more memory than that. Raises ValueError."""
+    try:
+        if zstandard.frame_content_size(compressed) != plain_size:
+            raise ValueError("it does not have the length that it says")
+        return inflate.decompress(compressed, max_output_size=plain_size, allow_extra_data=False)
+    except zstandard.ZstdError as error:
+        raise ValueError(f"it cannot be decompressed: {error}") from None
+
+
+def nonce(ordinal: int) -> bytes:
+    """96 bits: the ordinal of the frame, big-endian. Unique because no two objects share a key."""
+    return ordinal.to_bytes(12, "big")

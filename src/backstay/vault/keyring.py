@@ -1,0 +1,174 @@
+"""The keys that a person or a host holds: one small file, which only its owner may read.
+
+A key file has an age identity (X25519), which opens, and an Ed25519 key, which signs. What the file may do is
+decided by the vault, not by the file: listed among the readers it opens everything; listed among the writers it can
+add points and read their trees, and cannot read data back.
+
+    # a comment
+    AGE-SECRET-KEY-1…                     the identity
+    BACKSTAY-WRITER-KEY-1 <64 digits>     the seed of the signing key
+    BACKSTAY-TRUST-1 <64 digits>          any number: roots (public keys) of vaults that this file believes
+"""
+
+import os
+import re
+import secrets
+import stat
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
+from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat
+
+from backstay.errors import AccessDenied, TargetNotEmpty, WrongKey
+from backstay.vault import age
+
+_LARGEST = 65_536
+_SIGNER = re.compile(r"BACKSTAY-WRITER-KEY-1 ([0-9a-f]{64})\Z")
+_TRUST = re.compile(r"BACKSTAY-TRUST-1 ([0-9a-f]{64})\Z")
+
+
+@dataclass(frozen=True, slots=True)
+class Passphrase:
+    """Words that open an epoch, by scrypt. `label` names it in the vault (`safe`, `cto`)."""
+
+    words: str = field(repr=False)
+    label: str = "passphrase"
+
+
+Recipient = str | Passphrase
+"""Who can read a vault back: an `age1…` address, or whoever knows the words."""
+
+
+@dataclass(frozen=True, slots=True)
+class Keyring:
+    """What we hold. Never shown, never written to a log."""
+
+    identity: str | None = field(default=None, repr=False)
+    """`AGE-SECRET-KEY-1…`."""
+    seed: bytes | None = field(default=None, repr=False)
+    """Of the Ed25519 key that signs."""
+    trusted: frozenset[bytes] = frozenset()
+    """Roots that this keyring believes. Empty: the root of the first vault that it opens is taken at its word."""
+    passphrases: tuple[str, ...] = field(default=(), repr=False)
+
+    @classmethod
+    def load(cls, path: Path) -> "Keyring":
+        """Read a key file. Raises WrongKey when it is missing, not a key, or open to others than its owner."""
+        text = _read_private(path)
+        identity, seed, trusted = None, None, set[bytes]()
+        for line in text.splitlines():
+            if not line or line.startswith("#"):
+                continue
+            if line.startswith("AGE-SECRET-KEY-1") and identity is None and _is_identity(line):
+                identity = line
+            elif (found := _SIGNER.match(line)) and seed is None:
+                seed = bytes.fromhex(found.group(1))
+            elif found := _TRUST.match(line):
+                trusted.add(bytes.fromhex(found.group(1)))
+            else:
+                raise WrongKey(f"{path} is not a key file of Backstay", hint="make one with `backstay init`")
+        if identity is None and seed is None:
+            raise WrongKey(f"{path} holds no key")
+        return cls(identity, seed, frozenset(trusted))
+
+    @property
+    def recipient(self) -> str | None:
+        """The public address of the identity: `age1…`."""
+        return None if self.identity is None else age.address_of(self.identity)
+
+    @property
+    def writer(self) -> bytes | None:
+        """The public half of the signing key, 32 bytes."""
+        return None if self.seed is None else public_of(self.seed)
+
+    def sign(self, message: bytes) -> bytes:
+        """64 bytes. Raises WrongKey when this keyring holds no signing key."""
+        if self.seed is None:
+            raise WrongKey("this key can read, but not write", detail="it holds no signing key")
+        return Ed25519PrivateKey.from_private_bytes(self.seed).sign(message)
+
+    def opened(self, sealed: bytes) -> Iterator[bytes]:
+        """What each of our identities and words makes of an age file: nothing, where it is not for them."""
+        if self.identity is not None and (secret := age.decrypt(sealed, self.identity)) is not None:
+            yield secret
+        for words in self.passphrases:
+            if (secret := age.decrypt_with_words(sealed, words)) is not None:
+                yield secret
+
+
+def public_of(seed: bytes) -> bytes:
+    key = Ed25519PrivateKey.from_private_bytes(seed).public_key()
+    return key.public_bytes(Encoding.Raw, PublicFormat.Raw)
+
+
+def wrap(secret: bytes, recipient: Recipient) -> bytes:
+    """An age file that only `recipient` opens. Raises WrongKey for an address that is none."""
+    match recipient:
+        case Passphrase(words):
+            return age.encrypt_with_words(secret, words)
+        case str():
+            try:
+                return age.encrypt(secret, recipient)
+            except ValueError:
+                raise WrongKey(f"{recipient!r} is not an age recipient", hint="it begins with age1") from None
+
+
+def new_key(path: Path) -> Keyring:
+    """Make a key file, 0600, and say what is in it. Raises TargetNotEmpty; nothing is ever overwritten."""
+    identity, address = age.new_identity()
+    seed = secrets.token_bytes(32)
+    lines = (
+        "# A key of Backstay. Whoever holds this file reads and writes the backups of every vault that lists it.",
+        "# Keep a copy where the disaster cannot reach it: without a key, a vault opens for nobody.",
+        f"# reader: {address}",
+        f"# writer: {public_of(seed).hex()}",
+        identity,
+        f"BACKSTAY-WRITER-KEY-1 {seed.hex()}",
+    )
+    try:
+        handle = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600)
+        with os.fdopen(handle, "w") as file:
+            file.write("\n".join(lines) + "\n")
+            file.flush()
+            os.fsync(handle)
+        folder = os.open(path.parent, os.O_RDONLY | os.O_DIRECTORY)
+        try:
+            os.fsync(folder)
+        finally:
+            os.close(folder)
+    except FileExistsError:
+        raise TargetNotEmpty(f"{path} is there already", detail="a key is never overwritten") from None
+    except OSError as error:
+        raise AccessDenied(f"cannot write the key file {path}: {error.strerror}") from error
+    return Keyring(identity, seed)
+
+
+def _read_private(path: Path) -> str:
+    try:
+        with path.open("rb") as file:
+            found = os.fstat(file.fileno())
+            if not stat.S_ISREG(found.st_mode) or found.st_size > _LARGEST:
+                raise WrongKey(f"{path} is not a key file of Backstay")
+            if found.st_mode & 0o077:
+                raise WrongKey(
+                    f"the key file {path} can be read by others",
+                    detail=f"its mode is {stat.S_IMODE(found.st_mode):04o}",
+                    hint=f"chmod 600 {path}, and think about who may have read it",
+                )
+            return file.read(_LARGEST).decode("ascii")
+    except FileNotFoundError:
+        raise WrongKey(f"there is no key file at {path}") from None
+    except UnicodeDecodeError:
+        raise WrongKey(f"{path} is not a key file of Backstay") from None
+    except OSError as error:
+        raise WrongKey(f"the key file {path} cannot be read: {error.strerror}") from error
+
+
+def _is_identity(line: str) -> bool:
+    try:
+        age.address_of(line)
+    except ValueError:
+        return False
+    return True

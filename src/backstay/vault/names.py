@@ -1,0 +1,109 @@
+"""Where everything lies in a vault: the names of its objects, and nothing else decides.
+
+    vault                                     the header: format, ids, plan; signed by the root
+    writers/<fp>                              an enrolled writer; signed by an owner
+    keys/<number>-<epoch>/<role>-<who>        an epoch's keys, wrapped for one reader or writer; signed by an owner
+    reserved/<component>/<point>              a backup has begun
+    points/<component>/<point>                its end: the sealed point, or its expiry; by put-if-absent, so one winner
+    packs/<component>/<pack>                  data
+    nodes/<component>/<pack>                  trees and stream maps
+    proofs/<component>/<point>/<digest>       what was seen when the point was restored
+    holds/<component>/<digest>
+    notes/<name>                              small sealed objects of others: plans, spines, journal epochs
+    marks/<component>/<id>                    what a pruner is about to delete
+    index/<component>/<generation>/<prefix>   where chunks are, after repacking
+    wal/<system id>/<timeline>/<start>-<end>  kept free for the write-ahead log
+
+A point's id has capital letters (`20261122T204437Z-7f3a9c1d`); a key has not, so ids are written small.
+"""
+
+import re
+
+from backstay.ports import Key
+from backstay.values import ComponentName, PointId, is_name
+
+HEADER = Key("vault")
+WRITERS = "writers/"
+KEYS = "keys/"
+
+_POINT = re.compile(r"(\d{8})t(\d{6})z-([0-9a-f]{8})\Z")
+_POINT_ID = re.compile(r"\d{8}T\d{6}Z-[0-9a-f]{8}\Z")
+_PLAIN = re.compile(r"[a-z0-9./-]")
+
+
+def is_point_id(text: str) -> bool:
+    return _POINT_ID.match(text) is not None
+
+
+def _checked(component: ComponentName) -> str:
+    if not is_name(component):
+        raise ValueError(f"{component!r} is no name of a component")
+    return component
+
+
+def data_pack(component: ComponentName, pack: bytes) -> Key:
+    return Key(f"packs/{_checked(component)}/{pack.hex()}")
+
+
+def node_pack(component: ComponentName, pack: bytes) -> Key:
+    return Key(f"nodes/{_checked(component)}/{pack.hex()}")
+
+
+def reserved(component: ComponentName, point: PointId | None = None) -> Key:
+    return Key(f"reserved/{_checked(component)}/{point.lower() if point else ''}")
+
+
+def sealed(component: ComponentName, point: PointId) -> Key:
+    return Key(f"points/{_checked(component)}/{point.lower()}")
+
+
+def points(component: ComponentName | None) -> str:
+    return "points/" if component is None else f"points/{_checked(component)}/"
+
+
+def read_point(key: Key) -> tuple[ComponentName, PointId]:
+    """Component and point of a key below `points/` or `reserved/`. Raises ValueError."""
+    parts = key.split("/")
+    if len(parts) != 3 or not is_name(parts[1]) or (found := _POINT.match(parts[2])) is None:
+        raise ValueError(f"{key!r} is no name of a point")
+    day, time, rest = found.groups()
+    return ComponentName(parts[1]), PointId(f"{day}T{time}Z-{rest}")
+
+
+def proof(component: ComponentName, point: PointId, digest: bytes) -> Key:
+    return Key(f"proofs/{_checked(component)}/{point.lower()}/{digest.hex()}")
+
+
+def hold(component: ComponentName, digest: bytes) -> Key:
+    return Key(f"holds/{_checked(component)}/{digest.hex()}")
+
+
+def marks(component: ComponentName) -> str:
+    return f"marks/{_checked(component)}/"
+
+
+def note(name: str) -> Key:
+    """Bytes outside `[a-z0-9./-]` are written as `_` and two hexadecimal digits, so any name has one key."""
+    parts = name.split("/")
+    if not name or len(name) > 300 or any(part in ("", ".", "..") for part in parts):
+        raise ValueError(f"{name!r} cannot be the name of a note")
+    return Key("notes/" + _escaped(name))
+
+
+def notes(prefix: str) -> str:
+    return "notes/" + _escaped(prefix)
+
+
+def _escaped(text: str) -> str:
+    spelled = (chr(byte) for byte in text.encode())
+    return "".join(char if _PLAIN.match(char) else f"_{ord(char):02x}" for char in spelled)
+
+
+def read_note(key: Key) -> str:
+    """The name of the note under `key`. Raises ValueError."""
+    escaped = key.removeprefix("notes/")
+    raw = re.sub(rb"_([0-9a-f]{2})", lambda found: bytes.fromhex(found.group(1).decode()), escaped.encode())
+    name = raw.decode()
+    if note(name) != key:
+        raise ValueError(f"{key!r} is no name of a note")
+    return name

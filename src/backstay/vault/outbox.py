@@ -1,0 +1,109 @@
+"""Packs on their way to the store. Their buffers are few and used again: what bounds the memory of a backup.
+
+A lane fills a pack and hands it over; threads of the outbox index it, store it and give the buffer back. When the
+store is slower than the source, the lanes wait for a buffer.
+"""
+
+import queue
+import threading
+from collections.abc import Iterable
+from concurrent.futures import Future, ThreadPoolExecutor
+
+import zstandard
+from blake3 import blake3
+
+from backstay.ports import Store
+from backstay.values import ComponentName
+from backstay.vault.frames import What
+from backstay.vault.keys import Opened
+from backstay.vault.nodes import Ref
+from backstay.vault.packs import BUFFER_SIZE, PackBuilder
+
+_SENDERS = 3
+_LEVEL_OF_NODES = 3
+
+
+class Outbox:
+    def __init__(self, store: Store, opened: Opened, component: ComponentName, lanes: int) -> None:
+        self._store, self._opened, self._component = store, opened, component
+        self._unmade = lanes + 2
+        """Buffers that were not needed yet: a small backup makes one or two."""
+        self._buffers: queue.SimpleQueue[bytearray] = queue.SimpleQueue()
+        self._lock = threading.Lock()
+        self._senders = ThreadPoolExecutor(_SENDERS, thread_name_prefix="backstay-send")
+        self._sent: list[Future[int]] = []
+        self.stored_bytes = 0
+
+    def open_pack(self, what: What) -> PackBuilder:
+        """Waits for a buffer. Raises what a pack that was sent before met."""
+        self._raise_failed()
+        with self._lock:
+            make = self._buffers.empty() and self._unmade > 0
+            self._unmade -= make
+        buffer = bytearray(BUFFER_SIZE) if make else self._buffers.get()
+        return PackBuilder(self._opened, what, self._component, buffer)
+
+    def send(self, pack: PackBuilder) -> None:
+        """Store `pack`, in time. An empty one is thrown away."""
+        if pack.is_empty:
+            self._buffers.put(pack.buffer)
+            return
+        with self._lock:
+            self._sent.append(self._senders.submit(self._store_pack, pack))
+
+    def drain(self) -> None:
+        """Until everything that was sent is durable. Raises what one of them met."""
+        with self._lock:
+            sent, self._sent = self._sent, []
+        self.stored_bytes += sum(future.result() for future in sent)
+
+    def close(self) -> None:
+        """Send nothing more, and wait for what is under way."""
+        self._senders.shutdown(wait=True, cancel_futures=True)
+
+    def _store_pack(self, pack: PackBuilder) -> int:
+        try:
+            parts = pack.finish()
+            self._store.put(pack.key, parts)
+            return parts.size_bytes
+        finally:
+            self._buffers.put(pack.buffer)
+
+    def _raise_failed(self) -> None:
+        with self._lock:
+            done = [future for future in self._sent if future.done()]
+            self._sent = [future for future in self._sent if future not in done]
+        self.stored_bytes += sum(future.result() for future in done)
+
+
+class Nodes:
+    """Keeps nodes: those that the point before had are taken from there, others go into node packs."""
+
+    def __init__(self, outbox: Outbox, opened: Opened, known: dict[bytes, Ref]) -> None:
+        self._outbox, self._key, self.known = outbox, opened.node_key, known
+        self._compress = zstandard.ZstdCompressor(level=_LEVEL_OF_NODES)
+        self._pack: PackBuilder | None = None
+        self._lock = threading.Lock()
+
+    def write(self, plain: bytes, also: Iterable[Ref | None] = ()) -> Ref:
+        """`also`: nodes of the point before that this one may equal."""
+        id = blake3(plain, key=self._key).digest()
+        if (found := self.known.get(id)) is not None:
+            return found
+        for ref in also:
+            if ref is not None and ref.id == id:
+                return ref
+        with self._lock:
+            compressed = self._compress.compress(plain)
+            if self._pack is not None and not self._pack.has_room(len(compressed), 1):
+                self._outbox.send(self._pack)
+                self._pack = None
+            if self._pack is None:
+                self._pack = self._outbox.open_pack(What.NODES)
+            return Ref(id, self._pack.add(compressed, len(plain), id, [0], [len(plain)]))
+
+    def close(self) -> None:
+        with self._lock:
+            if self._pack is not None:
+                self._outbox.send(self._pack)
+                self._pack = None

@@ -1,0 +1,208 @@
+"""The vault of one plan, opened: its points, proofs, holds and notes.
+
+Which points exist is what the store's listing says, at any time: there is no catalogue that could disagree. Everything
+listed is immutable, so what was opened once is kept.
+"""
+
+import secrets
+from collections.abc import Iterator
+from datetime import datetime
+from typing import Any
+
+from backstay.errors import BackstayError, Damaged, Lapsed, NoSuchPoint, ObjectMissing, StoreUnreachable
+from backstay.facts import Hold, Point, Proof
+from backstay.facts.shapes import Shape
+from backstay.facts.stored import hold as hold_shape
+from backstay.facts.stored import point as point_shape
+from backstay.facts.stored import proof as proof_shape
+from backstay.ports import Key, Store
+from backstay.values import ComponentName, Digest, PointId, utc
+from backstay.vault import names
+from backstay.vault.base import Base
+from backstay.vault.boxes import Box, open_box, seal_box, seal_json
+from backstay.vault.codec import Cursor, hex_of, pack_json
+from backstay.vault.keyring import Keyring
+from backstay.vault.keys import Opened, fingerprint, read_writers
+from backstay.vault.nodes import Content, Nothing, Subtree, read_content
+from backstay.vault.opening import refuse_unless_writer, unlock
+from backstay.vault.packs import parse_key
+from backstay.vault.reader import Reading
+from backstay.vault.shelf import Shelf
+from backstay.vault.writer import Writing
+
+
+def open_vault(store: Store, name: str, keys: Keyring) -> "Repository":
+    """Raises VaultMissing, VaultNewer, WrongKey, Damaged."""
+    return Repository(store, name, keys, unlock(store, keys))
+
+
+class Repository:
+    """A Vault on any Store. Safe for several threads; several processes and hosts may write at once."""
+
+    def __init__(self, store: Store, name: str, keys: Keyring, opened: Opened) -> None:
+        self.name, self.store, self.opened = name, store, opened
+        self._keys = keys
+        self._boxes: dict[Key, Box] = {}
+
+    # ── points ──
+
+    def begin(self, component: ComponentName, *, plan: Digest, now: datetime) -> Writing:
+        refuse_unless_writer(self.opened, self._keys)
+        id = self._reserve(component, utc(now), plan)
+        # Listed after the reservation: what these points use is then safe from any pruner until we are done.
+        parent, root = self._newest(component)
+        base = None
+        if parent is not None:
+            present: dict[bytes, int] = {}
+            for prefix in (f"packs/{component}/", f"nodes/{component}/"):
+                for listed in self.store.list(prefix):
+                    present[parse_key(listed.key)[2]] = listed.size_bytes
+            base = Base(Shelf(self.store, self.opened, component), root, present)
+        return Writing(
+            self.store, self.opened, self._keys, component=component, id=id, plan=plan, base=base, parent=parent
+        )
+
+    def _reserve(self, component: ComponentName, now: datetime, plan: Digest) -> PointId:
+        for _ in range(8):
+            id = PointId(f"{now:%Y%m%dT%H%M%SZ}-{secrets.token_hex(4)}")
+            key = names.reserved(component, id)
+            body = {"component": component, "plan": plan, "point": id}
+            if self.store.put_if_absent(key, seal_json(self.opened, self._keys, key, body)):
+                return id
+        raise StoreUnreachable(
+            f"cannot reserve a point of {component} in {self.store.describe()}",
+            detail="every random name was taken: put-if-absent does not work there",
+        )
+
+    def _newest(self, component: ComponentName) -> tuple[PointId | None, Content]:
+        """The newest point that can be opened. A damaged one must not stop a backup: it is passed over."""
+        newest: tuple[Point, Content] | None = None
+        for key in sorted(self._sealed_keys(component), reverse=True):
+            if newest is not None and names.read_point(key)[1][:16] != newest[0].id[:16]:
+                break  # ids sort by the second, and no further
+            try:
+                found = self._point(key)
+            except (Damaged, ObjectMissing):
+                continue
+            if found is not None and (newest is None or _age(found[0]) > _age(newest[0])):
+                newest = found
+        return (None, Nothing()) if newest is None else (newest[0].id, newest[1])
+
+    def points(self, component: ComponentName | None = None) -> list[Point]:
+        found = (self._point(key) for key in self._sealed_keys(component))
+        return sorted((point for point, _ in filter(None, found)), key=_age)
+
+    def _sealed_keys(self, component: ComponentName | None) -> list[Key]:
+        return [listed.key for listed in self.store.list(names.points(component))]
+
+    def _point(self, key: Key) -> tuple[Point, Content] | None:
+        """What lies under a reserved key: a point with its root, or None for one that was expired."""
+        box = self._box(key)
+        body = box.json()
+        if "expired" in body:
+            return None
+        try:
+            component, id = names.read_point(key)
+            point = point_shape.read(body.get("point"))
+            cursor = Cursor(hex_of(body, "root"))
+            root = read_content(cursor)
+            cursor.finish()
+            if point.component != component or point.id != id or not isinstance(root, Nothing | Subtree):
+                raise ValueError("it belongs elsewhere")
+            if point.writer != fingerprint(box.signer):
+                raise ValueError("it is signed by another writer than it says")
+        except ValueError as error:
+            raise Damaged(f"{key} does not say what it should: {error}") from None
+        return point, root
+
+    def reserved(self, component: ComponentName) -> Iterator[tuple[PointId, bool]]:
+        ended = {names.read_point(key)[1]: key for key in self._sealed_keys(component)}
+        for listed in self.store.list(names.reserved(component)):
+            id = names.read_point(listed.key)[1]
+            yield id, id in ended and self._point(ended[id]) is not None
+
+    def open(self, point: PointId) -> Reading:
+        keys = [key for key in self._sealed_keys(None) if key.endswith("/" + point.lower())]
+        if not names.is_point_id(point) or not keys or (found := self._point(keys[0])) is None:
+            raise NoSuchPoint(
+                f"the vault {self.name} has no point {point}", hint="`backstay points` lists those that it has"
+            )
+        return Reading(Shelf(self.store, self.opened, found[0].component), found[0], found[1])
+
+    def expire(self, component: ComponentName, point: PointId, *, now: datetime, why: str) -> None:
+        """End a reservation that was never sealed: the writer that comes back finds it lapsed.
+        Raises Lapsed when it was sealed after all."""
+        key = names.sealed(component, point)
+        body = {"at": utc(now).isoformat(), "expired": why, "point": point}
+        if not self.store.put_if_absent(key, seal_json(self.opened, self._keys, key, body)) and self._point(key):
+            raise Lapsed(f"{point} was sealed in the meantime, and is a point")
+
+    # ── beside the points ──
+
+    def keep_proof(self, proof: Proof) -> None:
+        body = pack_json(proof_shape.write(proof))
+        self._keep(names.proof(proof.component, proof.point, self._digest(body)), body)
+
+    def proofs(self, point: PointId | None = None) -> list[Proof]:
+        part = f"/{point.lower()}/" if point else "/"
+        found = self._all("proofs/", proof_shape, part)
+        return sorted(found, key=lambda proof: (proof.began, proof.point))
+
+    def keep_hold(self, hold: Hold) -> None:
+        body = pack_json(hold_shape.write(hold))
+        self._keep(names.hold(hold.component, self._digest(body)), body)
+
+    def holds(self) -> list[Hold]:
+        return sorted(self._all("holds/", hold_shape, "/"), key=lambda hold: (hold.at, hold.id))
+
+    def keep_note(self, name: str, data: bytes) -> bool:
+        return self._keep(names.note(name), data)
+
+    def note(self, name: str) -> bytes | None:
+        key = names.note(name)
+        try:
+            return self._box(key).body
+        except ObjectMissing:
+            return None
+
+    def notes(self, prefix: str) -> list[str]:
+        return sorted(names.read_note(listed.key) for listed in self.store.list(names.notes(prefix)))
+
+    def _keep(self, key: Key, body: bytes) -> bool:
+        refuse_unless_writer(self.opened, self._keys)
+        return self.store.put_if_absent(key, seal_box(self.opened, self._keys, key, body))
+
+    def _all(self, prefix: str, shape: Shape[Any], part: str) -> list[Any]:
+        found: list[Any] = []
+        for listed in self.store.list(prefix):
+            if part in listed.key:
+                box = self._box(listed.key)
+                try:
+                    found.append(shape.read(box.json()))
+                except ValueError as error:
+                    raise Damaged(f"{listed.key} does not say what it should: {error}") from None
+        return found
+
+    def _digest(self, body: bytes) -> bytes:
+        """Names an object by what it says: keeping the same thing twice keeps it once."""
+        from blake3 import blake3
+
+        return blake3(body, key=self.opened.name_key).digest(16)
+
+    def _box(self, key: Key) -> Box:
+        """An opened box. A signer we do not know may have been enrolled since we opened the vault."""
+        if (found := self._boxes.get(key)) is None:
+            data = self.store.get(key)
+            try:
+                found = open_box(self.opened, key, data)
+            except BackstayError:
+                self.opened.writers.update(read_writers(self.store, self.opened.family, self.opened.root))
+                found = open_box(self.opened, key, data)
+            if len(found.body) < 65_536:
+                self._boxes[key] = found
+        return found
+
+
+def _age(point: Point) -> tuple[str, datetime, str]:
+    """Sorts points by the second of their reservation; within one, by when they ended."""
+    return point.id[:16], point.ended, point.id

@@ -1,0 +1,169 @@
+"""Reading frames and nodes of one component: by location hint first, by index where a hint is stale.
+
+Every chunk and node is verified against its keyed id after it was opened, whoever said where it is: a wrong hint, a
+swapped pack or a forged index can make reading fail, and never give other bytes.
+"""
+
+import threading
+from collections import OrderedDict
+from collections.abc import Callable
+from typing import TypeVar
+
+import zstandard
+from blake3 import blake3
+
+from backstay.errors import Damaged, ObjectMissing
+from backstay.ports import Key, Store
+from backstay.values import ComponentName
+from backstay.vault import names
+from backstay.vault.frames import Cipher, FrameKind, Head, What, cipher, head_size, read_head
+from backstay.vault.index import Index
+from backstay.vault.keys import Opened
+from backstay.vault.nodes import (
+    Branch,
+    Chunks,
+    Item,
+    Named,
+    Ref,
+    read_branch,
+    read_folder_branch,
+    read_leaf,
+    read_page,
+)
+from backstay.vault.packs import Place
+
+T = TypeVar("T")
+
+
+class Recent:
+    """The last few things that were asked for. For several threads."""
+
+    def __init__(self, limit: int) -> None:
+        self._limit, self._lock = limit, threading.Lock()
+        self._held: OrderedDict[bytes, object] = OrderedDict()
+
+    def get(self, key: bytes, make: Callable[[], T]) -> T:
+        with self._lock:
+            if key in self._held:
+                self._held.move_to_end(key)
+                return self._held[key]  # type: ignore[return-value]
+        value = make()
+        with self._lock:
+            self._held[key] = value
+            while len(self._held) > self._limit:
+                self._held.popitem(last=False)
+        return value
+
+
+class Shelf:
+    """The packs of one component."""
+
+    def __init__(self, store: Store, opened: Opened, component: ComponentName) -> None:
+        self.store, self.opened, self.component = store, opened, component
+        self._ciphers, self._nodes = Recent(4096), Recent(64)
+        self._index = Index(store, opened, component)
+        self._local = threading.local()
+
+    @property
+    def inflate(self) -> zstandard.ZstdDecompressor:
+        """One per thread: making one is dear."""
+        found: zstandard.ZstdDecompressor | None = getattr(self._local, "inflate", None)
+        if found is None:
+            found = self._local.inflate = zstandard.ZstdDecompressor()
+        return found
+
+    def data_key(self, place: Place) -> Key:
+        return names.data_pack(self.component, place.pack)
+
+    def read(self, place: Place, start: int, length: int) -> bytes:
+        """Raw bytes of a data pack, exactly `length`. Raises Damaged when it is too short, ObjectMissing."""
+        key = self.data_key(place)
+        data = self.store.get(key, start, length)
+        if len(data) != length:
+            raise damaged(key, self.component, "it is cut short")
+        return data
+
+    def data_cipher(self, place: Place) -> Cipher:
+        """Of the data pack at `place`: its head is read once. Raises Damaged, ObjectMissing, WrongKey."""
+        return self._ciphers.get(place.pack, lambda: self._data_cipher(place))
+
+    def _data_cipher(self, place: Place) -> Cipher:
+        key = self.data_key(place)
+        try:
+            head, _ = read_head(
+                self.store.get(key, 0, head_size(self.component, What.DATA)), What.DATA, self.opened.family,
+                self.component,
+            )  # fmt: skip
+            if head.id != place.pack or head.epoch != place.epoch:
+                raise ValueError("it is another pack than its name says")
+            return cipher(self.opened, head)
+        except ValueError as error:
+            raise damaged(key, self.component, str(error)) from None
+
+    def open_data(self, place: Place, frame: bytes | memoryview) -> bytes:
+        """The plaintext of one frame of data. Its chunks are still to be verified. Raises Damaged."""
+        try:
+            return self.data_cipher(place).open(FrameKind.DATA, frame, self.inflate)
+        except ValueError as error:
+            raise damaged(self.data_key(place), self.component, str(error), place) from None
+
+    def verify(self, id: bytes, chunk: bytes | memoryview, place: Place) -> None:
+        """Raises Damaged when `chunk` is not the one of that id."""
+        if self.opened.chunk_id(chunk) != id:
+            raise damaged(self.data_key(place), self.component, "it holds another chunk than it should", place)
+
+    def zeros(self, size: int) -> bytes:
+        """The id of so many zeros."""
+        return self._nodes.get(b"zeros%d" % size, lambda: self.opened.chunk_id(bytes(size)))
+
+    def moved(self, id: bytes) -> tuple[Place, int] | None:
+        """Where the index says that a chunk is now, and its start in that frame."""
+        return self._index.find(id)
+
+    def node(self, ref: Ref) -> bytes:
+        """The bytes of a node, verified. Raises Damaged, ObjectMissing."""
+        try:
+            return self._node_at(ref.id, ref.place)
+        except ObjectMissing:
+            if (found := self._index.find(ref.id)) is None:
+                raise
+            return self._node_at(ref.id, found[0])
+
+    def _node_at(self, id: bytes, place: Place) -> bytes:
+        key = names.node_pack(self.component, place.pack)
+        frame = self.store.get(key, place.offset, place.length)
+        # The head of a node pack follows from its name: it need not be read.
+        head = Head(What.NODES, place.epoch, self.opened.family, place.pack, self.component)
+        try:
+            plain = cipher(self.opened, head).open(FrameKind.NODE, frame, self.inflate)
+        except ValueError as error:
+            raise damaged(key, self.component, str(error), place) from None
+        if blake3(plain, key=self.opened.node_key).digest() != id:
+            raise damaged(key, self.component, "it holds another node than it should", place)
+        return plain
+
+    def leaf(self, ref: Ref) -> Chunks:
+        return self._nodes.get(ref.id + b"leaf", lambda: self._parsed(ref, read_leaf))
+
+    def branch(self, ref: Ref, level: int) -> Branch:
+        return self._nodes.get(ref.id + b"branch%d" % level, lambda: self._parsed(ref, lambda d: read_branch(d, level)))
+
+    def page(self, ref: Ref) -> dict[bytes, Item]:
+        return self._nodes.get(ref.id + b"page", lambda: self._parsed(ref, read_page))
+
+    def folder_branch(self, ref: Ref, level: int) -> list[Named]:
+        key = ref.id + b"folder%d" % level
+        return self._nodes.get(key, lambda: self._parsed(ref, lambda d: read_folder_branch(d, level)))
+
+    def _parsed(self, ref: Ref, read: Callable[[bytes], T]) -> T:
+        """A node's meaning. Raises Damaged for bytes that no writer of this format makes."""
+        try:
+            return read(self.node(ref))
+        except ValueError as error:
+            key = names.node_pack(self.component, ref.place.pack)
+            raise damaged(key, self.component, str(error), ref.place) from None
+
+
+def damaged(key: Key, component: ComponentName, why: str, place: Place | None = None) -> Damaged:
+    where = f", frame at byte {place.offset}" if place else ""
+    return Damaged(f"a pack of {component} is damaged: {why}", detail=f"object {key}{where}")

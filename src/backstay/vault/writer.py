@@ -1,0 +1,197 @@
+"""Writing one recovery point: reserve, store what is new, lay the tree, seal.
+
+The last write makes it real. Until `points/<component>/<id>` is there, everything that was stored is garbage that a
+pruner may take; that one object is put if absent, so the writer who seals and the pruner who expires the same
+reservation have one winner.
+"""
+
+import os
+import threading
+from collections.abc import Iterable, Iterator, Sized
+
+from backstay.errors import Lapsed
+from backstay.facts import Point
+from backstay.facts.stored import point as point_shape
+from backstay.ports import Entry, Progress, Sealing, Store, unwatched
+from backstay.values import ComponentName, Digest, PointId
+from backstay.vault import names
+from backstay.vault.base import Base
+from backstay.vault.boxes import open_box, seal_json
+from backstay.vault.cutters import PAGE
+from backstay.vault.keyring import Keyring
+from backstay.vault.keys import Opened, fingerprint
+from backstay.vault.lanes import Bench, Lane, Source
+from backstay.vault.marks import condemned
+from backstay.vault.nodes import write_content
+from backstay.vault.outbox import Nodes, Outbox
+from backstay.vault.trees import Spool, TreeBuilder
+
+MOST_LANES = 16
+
+
+class Writing:
+    """A PointWriter. `base` is None for the first point of a component."""
+
+    def __init__(
+        self,
+        store: Store,
+        opened: Opened,
+        keys: Keyring,
+        *,
+        component: ComponentName,
+        id: PointId,
+        plan: Digest,
+        base: Base | None,
+        parent: PointId | None,
+    ) -> None:
+        self.id = id
+        self._store, self._opened, self._keys = store, opened, keys
+        self._component, self._plan, self._base, self._parent = component, plan, base, parent
+        lanes = min(len(os.sched_getaffinity(0)), MOST_LANES)
+        self._outbox = Outbox(store, opened, component, lanes)
+        self._nodes = Nodes(self._outbox, opened, base.known if base else {})
+        self._spool = Spool()
+        zero = opened.chunk_id(bytes(PAGE))
+        self._bench = Bench(opened, self._outbox, self._nodes, self._spool, base, zero)
+        self._lanes = [Lane(self._bench) for _ in range(lanes)]
+        self._closed = False
+
+    def __enter__(self) -> "Writing":
+        return self
+
+    def __exit__(self, *exc: object) -> None:
+        self._closed = True
+        self._outbox.close()
+        self._spool.close()
+
+    def add(self, entries: Iterable[Entry], progress: Progress = unwatched) -> None:
+        assert not self._closed, "this point is sealed, abandoned, or failed"
+        try:
+            _Round(self._lanes, entries, progress).run()
+        except BaseException:
+            self._closed = True  # files may be cut short in the spool: such a point must not be sealed
+            raise
+
+    def seal(self, sealing: Sealing) -> Point:
+        assert not self._closed, "this point is sealed, abandoned, or failed"
+        for lane in self._lanes:
+            lane.finish()
+        root, files, size_bytes = TreeBuilder(self._nodes.write).build(self._spool.sorted())
+        self._nodes.close()
+        self._outbox.drain()
+        # From here on everything that the point needs is durable; only now may it become one.
+        if self._base and (gone := condemned(self._store, self._opened, self._component) & self._base.used):
+            raise Lapsed(
+                f"a pruner is about to delete what this backup of {self._component} builds on",
+                detail=f"{len(gone)} packs are marked",
+                hint="run the backup again: it will store them anew",
+            )
+        point = Point(
+            id=self.id, component=self._component, lineage=sealing.lineage, parent=self._parent, way=sealing.way,
+            began=sealing.began, ended=sealing.ended, newest=sealing.newest, newest_source=sealing.newest_source,
+            size_bytes=size_bytes, stored_bytes=self._outbox.stored_bytes, files=files, plan=self._plan,
+            writer=fingerprint(self._keys.writer or b""), about=dict(sealing.about),
+        )  # fmt: skip
+        key = names.sealed(self._component, self.id)
+        body = {"point": point_shape.write(point), "root": write_content(root).hex()}
+        sealed = seal_json(self._opened, self._keys, key, body)
+        # A store that tries again by itself may find its own first try: that is no other winner.
+        if not self._store.put_if_absent(key, sealed) and self._store.get(key) != sealed:
+            open_box(self._opened, key, self._store.get(key))
+            raise Lapsed(
+                f"the reservation of {self.id} was expired before the backup was done",
+                detail="it took longer than the pruner waits",
+                hint="run the backup again",
+            )
+        self._closed = True
+        return point
+
+
+class _Round:
+    """One call of `add`: every lane in a thread."""
+
+    def __init__(self, lanes: list[Lane], entries: Iterable[Entry], progress: Progress) -> None:
+        self._lanes, self._entries, self._progress = lanes, iter(entries), progress
+        listed = entries if isinstance(entries, Sized) else None
+        self._total = sum(entry.size_bytes for entry in entries) if listed is not None else None
+        self._done = 0
+        self._lock, self._changed = threading.Lock(), threading.Condition()
+        self._sources: list[Source] = []
+        self._feeding = len(lanes)
+        self._failed: BaseException | None = None
+
+    def run(self) -> None:
+        """Raises the first thing that went wrong in any lane."""
+        threads = [threading.Thread(target=self._work, args=(lane,), name="backstay-lane") for lane in self._lanes]
+        for thread in threads:
+            thread.start()
+        try:
+            for thread in threads:
+                thread.join()
+        except BaseException as error:  # Ctrl-C while we wait: the lanes stop, then it goes on its way
+            self._fail(error)
+            for thread in threads:
+                thread.join()
+            raise
+        if self._failed is not None:
+            for source in self._sources:
+                source.close()
+            raise self._failed
+
+    def _work(self, lane: Lane) -> None:
+        try:
+            try:
+                for entry in self._own_entries():
+                    self._take(lane, entry)
+            finally:
+                with self._changed:
+                    self._feeding -= 1
+                    self._changed.notify_all()
+            while (source := self._somebodys()) is not None:
+                lane.drain(source, lambda size, of=source: self._seen(size, of.entry.path))
+        except BaseException as error:  # noqa: BLE001 - a thread has nobody to raise to: `run` raises it
+            self._fail(error)
+
+    def _own_entries(self) -> Iterator[Entry]:
+        while self._failed is None:
+            with self._lock:
+                entry = next(self._entries, None)
+            if entry is None:
+                return
+            yield entry
+
+    def _take(self, lane: Lane, entry: Entry) -> None:
+        found = lane.take(entry)
+        if isinstance(found, int):
+            self._seen(found, entry.path)
+            return
+        with self._changed:
+            self._sources.append(found)
+            self._changed.notify_all()
+        lane.drain(found, lambda size: self._seen(size, entry.path))
+        with self._changed:
+            self._sources.remove(found)
+
+    def _somebodys(self) -> Source | None:
+        """A long file of another lane to help with. None when no lane can begin another."""
+        with self._changed:
+            while self._failed is None:
+                if (found := next((source for source in self._sources if not source.exhausted), None)) is not None:
+                    return found
+                if self._feeding == 0:
+                    return None
+                self._changed.wait()
+        return None
+
+    def _seen(self, size: int, path: str) -> None:
+        with self._lock:
+            self._done += size
+            done = self._done
+        self._progress(done, self._total, path)
+
+    def _fail(self, error: BaseException) -> None:
+        with self._changed:
+            self._failed = self._failed or error
+            for source in self._sources:
+                source.exhausted = True
+            self._changed.notify_all()
