@@ -9,6 +9,10 @@ from backstay.facts.chain import Recorded as Recorded
 from backstay.facts.chain import Spine as Spine
 from backstay.facts.chain import genesis as genesis
 from backstay.facts.chain import link as link
+from backstay.facts.chain import read_spine as read_spine
+from backstay.facts.chain import signed_part as signed_part
+from backstay.facts.chain import spine_digest as spine_digest
+from backstay.facts.chain import write_spine as write_spine
 from backstay.facts.others import CheckSeen as CheckSeen
 from backstay.facts.others import CommandTaken as CommandTaken
 from backstay.facts.others import ComponentsClaimed as ComponentsClaimed

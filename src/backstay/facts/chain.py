@@ -4,10 +4,12 @@ What a chain alone cannot show is that its end was cut off: for that, the heads 
 *spine*, signed, and sealed into the vaults. A journal whose heads are older than a sealed spine was cut or rolled back.
 """
 
+import json
 from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import datetime
 
+from backstay.errors import JournalDamaged
 from backstay.facts.shapes import Shape, mapping, moment, record, text, whole
 from backstay.facts.stored import Fact, canonical
 from backstay.values import Digest, StreamName, digest_of, stamp
@@ -72,3 +74,21 @@ def signed_part(of: Spine) -> bytes:
     stored = spine.write(of)
     del stored["signature"]
     return b"backstay-spine/1\n" + canonical(stored).encode()
+
+
+def spine_digest(of: Spine) -> Digest:
+    """What the next spine stands behind: the whole of this one, its signature too."""
+    return digest_of(canonical(spine.write(of)).encode())
+
+
+def write_spine(of: Spine) -> bytes:
+    """The stored form: canonical JSON."""
+    return canonical(spine.write(of)).encode()
+
+
+def read_spine(data: bytes) -> Spine:
+    """The inverse. Raises JournalDamaged. The signature is not checked here."""
+    try:
+        return spine.read(json.loads(data))
+    except (ValueError, RecursionError, AttributeError) as error:
+        raise JournalDamaged("a sealed spine cannot be read", detail=str(error)) from None
