@@ -4,8 +4,7 @@ Each question has one truth. The vaults decide which recovery points exist; the 
 puts both together, and everything above (estimates, objectives, documents) reads this value and nothing else. It is a
 fold that can be thrown away: nothing here is ever stored.
 
-Runs are seen here with their clocks (when a step began and ended, how often it was tried), because that is what is
-measured. What a run may do next is for `machine` to say.
+`runs`, `incidents` and `lines` are its parts, `whole` puts them together. What a run may do next is for `machine`.
 """
 
 from backstay.history.incidents import IncidentSeen as IncidentSeen
@@ -14,12 +13,10 @@ from backstay.history.lines import Line as Line
 from backstay.history.lines import Segment as Segment
 from backstay.history.lines import line_of as line_of
 from backstay.history.lines import taken_order as taken_order
+from backstay.history.runs import RunFold as RunFold
 from backstay.history.runs import RunSeen as RunSeen
 from backstay.history.runs import StepSeen as StepSeen
-from backstay.history.runs import StepState as StepState
-from backstay.history.runs import run_after as run_after
 from backstay.history.runs import seen_run as seen_run
-from backstay.history.runs import started as started
 from backstay.history.whole import History as History
 from backstay.history.whole import InVault as InVault
 from backstay.history.whole import active_holds as active_holds

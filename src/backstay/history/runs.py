@@ -1,46 +1,19 @@
-"""Runs as they were seen: every step with its clocks."""
+"""Runs as they were seen: every step with its clocks.
+
+What a fact means for a step is decided by `machine`, and by nothing else. What is added here is what gets measured:
+when a step was first begun, when it ended, how long the act took that counted.
+"""
 
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field, replace
 from datetime import datetime, timedelta
-from enum import Enum
-from typing import assert_never
 
-from backstay.facts import (
-    Ended,
-    Happened,
-    Impossible,
-    Intended,
-    Looked,
-    Lost,
-    Outcome,
-    PersonAnswered,
-    PersonAsked,
-    Recorded,
-    RunCancelled,
-    RunEnded,
-    RunFact,
-    RunStarted,
-    StepRetried,
-    StepSkipped,
-    Succeeded,
-    TryLater,
-)
+from backstay.errors import JournalDamaged
+from backstay.facts import Ended, Intended, PersonAsked, Recorded, RunEnded, RunFact, RunStarted, Succeeded
+from backstay.machine import RunState, Signed, State, StepState, evolve
+from backstay.machine.people import nothing_signed
 from backstay.plan import Restore, Step
 from backstay.values import ComponentName, RunId, StepId
-
-
-class StepState(Enum):
-    NOT_REACHED = "not reached"
-    ACTING = "acting"
-    """The intent is written, the outcome is not: it is being done, or its driver died."""
-    WAITING = "waiting"
-    """To be tried again, or for a person."""
-    UNSURE = "unsure"
-    """Asked, and never heard back."""
-    SUCCEEDED = "succeeded"
-    SKIPPED = "skipped"
-    FAILED = "failed"
 
 
 @dataclass(frozen=True, slots=True)
@@ -50,16 +23,20 @@ class StepSeen:
     step: Step
     phase: int
     """Counts from 0."""
-    state: StepState = StepState.NOT_REACHED
+    state: State = State.WAITING
     began: datetime | None = None
-    """When it was first intended, or a person first asked."""
+    """When it was first begun, or a person first asked."""
     ended: datetime | None = None
-    """When it succeeded, was skipped or failed."""
+    """When it was done, skipped or failed."""
     took: timedelta | None = None
     """How long the act that counted lasted. None: it has not ended, or nobody measured it (found done by a look)."""
     attempts: int = 0
     said: str = ""
     values: Mapping[str, str] = field(default_factory=dict[str, str])
+
+    @property
+    def done(self) -> bool:
+        return self.state is State.DONE
 
 
 @dataclass(frozen=True, slots=True)
@@ -72,6 +49,8 @@ class RunSeen:
     steps: tuple[StepSeen, ...]
     ended: RunEnded | None = None
     ended_at: datetime | None = None
+    damage: str = ""
+    """Why the rest of its facts could not be understood. Not empty: the journal was damaged."""
 
     @property
     def id(self) -> RunId:
@@ -92,81 +71,80 @@ class RunSeen:
         found = [
             seen
             for seen in self.steps
-            if isinstance(seen.step.verb, Restore)
-            and seen.step.verb.component == component
-            and seen.state is StepState.SUCCEEDED
+            if isinstance(seen.step.verb, Restore) and seen.step.verb.component == component and seen.done
         ]
         return found[-1] if found else None
 
 
-def started(fact: RunStarted, at: datetime) -> RunSeen:
-    return RunSeen(
-        fact, at, tuple(StepSeen(step, number) for number, phase in enumerate(fact.phases) for step in phase.steps)
-    )
+@dataclass(frozen=True, slots=True)
+class _Clocks:
+    began: datetime | None = None
+    took: timedelta | None = None
 
 
-def seen_run(facts: Iterable[Recorded]) -> RunSeen | None:
-    """The fold of one run's stream. None: the stream does not begin with a run."""
-    run: RunSeen | None = None
+class RunFold:
+    """Folds the facts of one run's stream, one after the other; `seen` is the run so far. Lives inside a fold only."""
+
+    def __init__(self, signed: Signed = nothing_signed) -> None:
+        self._signed = signed
+        self._state: RunState | None = None
+        self._at: datetime | None = None
+        self._ended_at: datetime | None = None
+        self._clocks: dict[StepId, _Clocks] = {}
+        self._damage = ""
+
+    def add(self, recorded: Recorded) -> None:
+        if self._damage or not isinstance(recorded.fact, RunFact):
+            return
+        try:
+            self._state = evolve(self._state, recorded, self._signed)
+        except JournalDamaged as error:
+            self._damage = f"{error.message}: {error.detail}"
+            return
+        self._at = self._at or recorded.at
+        match recorded.fact:
+            case Intended(step=step) | PersonAsked(step=step):
+                clocks = self._clocks.get(step, _Clocks())
+                self._clocks[step] = replace(clocks, began=clocks.began or recorded.at, took=None)
+            case Ended(step=step, outcome=Succeeded(), took=took):
+                self._clocks[step] = replace(self._clocks.get(step, _Clocks()), took=took)
+            case RunEnded():
+                self._ended_at = recorded.at
+            case _:
+                pass
+
+    def seen(self) -> RunSeen | None:
+        """None: what was folded does not begin with a run."""
+        state = self._state
+        if state is None or self._at is None:
+            return None
+        return RunSeen(
+            state.started,
+            self._at,
+            tuple(self._step(step) for step in state.steps.values()),
+            state.ended,
+            self._ended_at if state.ended is not None else None,
+            self._damage,
+        )
+
+    def _step(self, step: StepState) -> StepSeen:
+        clocks = self._clocks.get(step.step.id, _Clocks())
+        return StepSeen(
+            step.step,
+            step.phase,
+            step.state,
+            clocks.began,
+            step.ended,
+            clocks.took if step.state is State.DONE else None,
+            step.attempt,
+            step.said,
+            step.values,
+        )
+
+
+def seen_run(facts: Iterable[Recorded], signed: Signed = nothing_signed) -> RunSeen | None:
+    """The fold of one run's stream. None: it does not begin with a run."""
+    fold = RunFold(signed)
     for recorded in facts:
-        fact = recorded.fact
-        if isinstance(fact, RunStarted):
-            run = started(fact, recorded.at)
-        elif run is not None and isinstance(fact, RunFact):
-            run = run_after(run, fact, recorded.at)
-    return run
-
-
-def run_after(run: RunSeen, fact: RunFact, at: datetime) -> RunSeen:
-    """The run as it is seen after one more fact of its stream."""
-    match fact:
-        case RunEnded():
-            return replace(run, ended=fact, ended_at=at)
-        case RunStarted() | RunCancelled():
-            return run
-        case Intended() | Ended() | Looked() | PersonAsked() | PersonAnswered() | StepSkipped() | StepRetried():
-            return replace(run, steps=tuple(_after(seen, fact, at) for seen in run.steps))
-        case _:  # leases: who drives is no part of what happened to the system
-            return run
-
-
-_OfAStep = Intended | Ended | Looked | PersonAsked | PersonAnswered | StepSkipped | StepRetried
-
-
-def _after(seen: StepSeen, fact: _OfAStep, at: datetime) -> StepSeen:
-    if seen.step.id != fact.step:
-        return seen
-    match fact:
-        case Intended(attempt=attempt):
-            return replace(
-                seen, state=StepState.ACTING, began=seen.began or at, ended=None, attempts=max(seen.attempts, attempt)
-            )
-        case Ended(outcome=outcome, took=took):
-            return _ended(seen, outcome, took, at)
-        case Looked(sight=Happened(saw, values)):
-            return replace(seen, state=StepState.SUCCEEDED, ended=at, took=None, said=saw, values=values)
-        case Looked(sight=sight):
-            said = getattr(sight, "saw", "") or getattr(sight, "why", "")
-            return replace(seen, state=StepState.UNSURE, said=said)
-        case PersonAsked(question=question):
-            return replace(seen, state=StepState.WAITING, began=seen.began or at, said=question)
-        case PersonAnswered(who=who, answer=answer, standing=standing):
-            return replace(seen, said=f"{who} answered {answer!r} ({standing})")
-        case StepSkipped(by=by, reason=reason):
-            return replace(seen, state=StepState.SKIPPED, ended=at, said=f"skipped by {by}: {reason}")
-        case StepRetried():
-            return replace(seen, state=StepState.NOT_REACHED, ended=None)
-
-
-def _ended(seen: StepSeen, outcome: Outcome, took: timedelta, at: datetime) -> StepSeen:
-    match outcome:
-        case Succeeded(saw, values):
-            return replace(seen, state=StepState.SUCCEEDED, ended=at, took=took, said=saw, values=values)
-        case Impossible(why=why):
-            return replace(seen, state=StepState.FAILED, ended=at, took=took, said=why)
-        case TryLater(why=why):
-            return replace(seen, state=StepState.WAITING, said=why)
-        case Lost(asked):
-            return replace(seen, state=StepState.UNSURE, said=f"never heard back: {asked}")
-        case _:
-            assert_never(outcome)
+        fold.add(recorded)
+    return fold.seen()

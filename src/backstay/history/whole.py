@@ -19,11 +19,12 @@ from backstay.facts import (
     Recorded,
     RoutineFailed,
     RunFact,
-    RunStarted,
 )
 from backstay.history.incidents import IncidentSeen, incident_after
 from backstay.history.lines import Line, line_of, taken_order
-from backstay.history.runs import RunSeen, run_after, started
+from backstay.history.runs import RunFold, RunSeen
+from backstay.machine import Signed
+from backstay.machine.people import nothing_signed
 from backstay.values import ComponentName, IncidentId, PointId, RunId, VaultName
 
 
@@ -103,20 +104,19 @@ def history(
     points: Mapping[VaultName, Iterable[Point]],
     proofs: Iterable[Proof] = (),
     holds: Iterable[Hold] = (),
+    signed: Signed = nothing_signed,
 ) -> History:
     """Fold the journal (in the order of appending) and the lists of the vaults.
 
-    Proofs and holds are in the journal, and sealed in the vault; each is taken once, from whichever has it."""
-    runs: dict[str, RunSeen] = {}
+    Proofs and holds are in the journal, and sealed in the vault; each is taken once, from whichever has it. `signed`
+    says whether a person's signature holds, as for `machine.fold`."""
+    runs: dict[str, RunFold] = {}
     incidents: dict[str, IncidentSeen] = {}
     lists = _Lists()
     for recorded in facts:
         stream, fact, at = recorded.stream, recorded.fact, recorded.at
-        if isinstance(fact, RunStarted):
-            runs[stream] = started(fact, at)
-        elif isinstance(fact, RunFact):
-            if stream in runs:
-                runs[stream] = run_after(runs[stream], fact, at)
+        if isinstance(fact, RunFact):
+            runs.setdefault(stream, RunFold(signed)).add(recorded)
         elif isinstance(fact, DisasterDeclared):
             incidents[stream] = IncidentSeen(fact, at)
         elif stream in incidents:
@@ -129,7 +129,7 @@ def history(
         points=tuple(InVault(vault, point) for vault, listed in points.items() for point in listed),
         proofs=tuple(sorted(all_proofs.values(), key=lambda proof: (proof.ended, proof.began))),
         holds=tuple(sorted(all_holds.values(), key=lambda hold: hold.at)),
-        runs=tuple(sorted(runs.values(), key=lambda run: run.at)),
+        runs=tuple(sorted((run for fold in runs.values() if (run := fold.seen())), key=lambda run: run.at)),
         incidents=tuple(sorted(incidents.values(), key=lambda incident: incident.at)),
         taken=tuple(lists.taken),
         failed=tuple(lists.failed),
