@@ -33,7 +33,7 @@ from backstay.plan import (
     Wait,
 )
 from backstay.ports import Seen
-from backstay.values import RunId, SiteName, StepId, from_stamp
+from backstay.values import ComponentName, RunId, SiteName, StepId, from_stamp
 from backstay.verbs import VERBS, Dry, Guarded, Placed, PortWorld
 from backstay.verbs.outcomes import LATER, outcome_of
 from fix_memory import RUN, System, acting, memory_system
@@ -57,12 +57,12 @@ def perform(system: System, steps: list[Step], run: RunId = RUN) -> dict[str, st
 
 
 def do(system: System, verb: Verb, given: dict[str, str] | None = None, **step: Any) -> Outcome:
-    made = Step(verb, **{"id": StepId("1.1-step"), **step})
+    made = Step(verb, StepId("1.1-step"), **step)
     return PortWorld(system.estate).do(acting(), made, given or {})
 
 
 def look(system: System, verb: Verb, given: dict[str, str] | None = None, **step: Any) -> Sight:
-    made = Step(verb, **{"id": StepId("1.1-step"), **step})
+    made = Step(verb, StepId("1.1-step"), **step)
     return PortWorld(system.estate).look(acting(), made, given or {})
 
 
@@ -421,8 +421,10 @@ def test_no_error_of_a_port_leaves_the_world(system: System, error: Exception) -
 
 
 def test_the_guard_refuses_a_component_of_another_site(system: System) -> None:
-    dr = SiteName("dr")
-    estate = replace(system.estate, keeper=lambda name: Placed(dr, system.world.keeper(name)))
+    def elsewhere(name: ComponentName) -> Placed:
+        return Placed(SiteName("dr"), system.world.keeper(name))
+
+    estate = replace(system.estate, keeper=elsewhere)
     world = Guarded(PortWorld(estate), estate)
     outcome = world.do(acting(), Step(Preserve(DATABASE), id=StepId("1.1-preserve")), {})
     assert isinstance(outcome, Impossible)

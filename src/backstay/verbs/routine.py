@@ -12,15 +12,16 @@ from collections.abc import Callable, Generator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
 from datetime import datetime, timedelta
+from functools import partial
 from pathlib import Path
 from typing import Literal, TypeVar
 
 from backstay.errors import AccessDenied, BackstayError, Cancelled, DiskFull, SourceDown
-from backstay.facts import CheckResult, Point, PointTaken, Proof, Refuted, Rung, Verdict
+from backstay.facts import CheckResult, Point, PointTaken, Proof, Refuted, RoutineBegan, RoutineFailed, Rung, Verdict
 from backstay.plan import Component, Objectives
 from backstay.ports import Answer, Answers, Clock, Keeper, PointReader, Progress, Vault, unwatched
 from backstay.values import Digest, PointId, RunId, VaultName, count, say_size, utc
-from backstay.verbs.reading import Witnessed
+from backstay.verbs.reading import Stoppable, Witnessed, heed, never
 from backstay.verify import Tried, Unanswered, content, judge
 
 T = TypeVar("T")
@@ -40,6 +41,8 @@ class Routine:
     vault: Vault
     clock: Clock
     progress: Progress = unwatched
+    stop: Callable[[], bool] = never
+    """True as soon as it must end: it then raises Cancelled between two entries, two pieces, or two questions."""
 
 
 # ── taking ───────────────────────────────────────────────────────────────────────────────────────
@@ -60,10 +63,21 @@ def take_point(routine: Routine, began: Callable[[PointId], None] = _unasked) ->
     started = clock.elapsed()
     with _edge(f"taking {name}"), routine.vault.begin(name, plan=routine.plan, now=clock.now()) as writer:
         began(writer.id)
-        taken = routine.keeper.take(writer, routine.progress)
+        taken = routine.keeper.take(Stoppable(writer, routine.stop), routine.progress)
+        heed(routine.stop)
         point = writer.seal(taken.sealing)
     took = clock.elapsed() - started
     return PointTaken(routine.run, VaultName(routine.vault.name), point, took, taken.said)
+
+
+def look_taken(routine: Routine, began: RoutineBegan) -> PointTaken | RoutineFailed:
+    """How a backup ended whose driver died: its point was sealed, and counts, or it was not. Raises what the vault
+    raises."""
+    point = next((one for one in routine.vault.points(routine.component.name) if one.id == began.point), None)
+    if point is not None:
+        said = ("its driver ended before it was noted here",)
+        return PointTaken(began.run, began.vault, point, point.ended - point.began, said)
+    return RoutineFailed(began.run, Cancelled.code, "its driver ended before the point was sealed: there is no point")
 
 
 # ── proving ──────────────────────────────────────────────────────────────────────────────────────
@@ -133,14 +147,14 @@ def last_proof(proofs: list[Proof], point: Point) -> Proof | None:
 
 def _look(routine: Routine, reader: PointReader, scratch: Path, tier: Tier, seen: _Seen) -> None:
     """Fill `seen`, rung by rung. Raises what stops it."""
-    witnessed = Witnessed(reader)
+    witnessed = Witnessed(reader, routine.stop)
     if tier != "bytes":
         with _throw_away(scratch, reader.point) as folder:
             started = routine.clock.elapsed()
             with routine.keeper.sandbox(witnessed, folder, routine.progress) as answers:
                 seen.restore_took = routine.clock.elapsed() - started
                 seen.inspected += answers.inspect(tier)
-                _ask(routine.component, answers, seen)
+                _ask(routine, answers, seen)
     # A keeper need not read all of a point to bring it up. The bytes it left out are part of the promise too.
     started = routine.clock.elapsed()
     witnessed.read_the_rest(routine.progress)
@@ -150,13 +164,15 @@ def _look(routine: Routine, reader: PointReader, scratch: Path, tier: Tier, seen
     seen.inspected.insert(0, CheckResult("B01", Rung.BYTES, "bytes", Verdict.PASSED, said, took))
 
 
-def _ask(component: Component, answers: Answers, seen: _Seen) -> None:
+def _ask(routine: Routine, answers: Answers, seen: _Seen) -> None:
+    component = routine.component
+    heed(routine.stop)
     seen.counts = _answered(answers.counts)
     for question in component.prove.ask:
-        seen.answers[question.name] = _answered(lambda sql=question.sql: answers.ask(sql))
+        heed(routine.stop)
+        seen.answers[question.name] = _answered(partial(answers.ask, question.sql))
     if component.newest is not None:
-        newest = _answered(lambda sql=component.newest: answers.ask(sql or ""))
-        seen.newest = moment_of(newest)
+        seen.newest = moment_of(_answered(partial(answers.ask, component.newest)))
 
 
 def _answered(ask: Callable[[], T]) -> "T | Unanswered":
