@@ -15,7 +15,7 @@ have one component, because what a run touches it claims in one stream. Why that
 - `leases`    taking, renewing, guarding, losing the lease
 - `claims`    `start`, what people say to a run (`tell`), and who has which component
 - `routine`   backups and proofs: two facts in their component's stream
-- `spines`    sealing the heads of all streams into the vaults
+- `reconcile` points that the journal speaks of and the vault lacks
 - `crew`      threads
 """
 
@@ -34,3 +34,9 @@ from backstay.engine.driver import Ending as Ending
 from backstay.engine.driver import Terms as Terms
 from backstay.engine.driver import Waiting as Waiting
 from backstay.engine.driver import WaitingFor as WaitingFor
+from backstay.engine.reconcile import missing_points as missing_points
+from backstay.engine.reconcile import reconcile as reconcile
+from backstay.engine.routine import RoutineEnd as RoutineEnd
+from backstay.engine.routine import component_stream as component_stream
+from backstay.engine.routine import open_routines as open_routines
+from backstay.engine.routine import routine as routine
