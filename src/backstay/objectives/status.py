@@ -1,0 +1,231 @@
+"""The status screen: every component on a row, every promise with a plain sentence where it does not hold.
+
+A function of plan, history and the time, and stored nowhere.
+"""
+
+from collections.abc import Collection
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+
+from backstay import drill, estimate, protect
+from backstay.facts import NotVerified, Point, Proof, Refuted, Result
+from backstay.history import History, rpo_actual, rto_actual
+from backstay.objectives.promises import (
+    Judged,
+    Rpo,
+    Rto,
+    Standing,
+    last_of_everything,
+    over,
+    rpo,
+    rto,
+    say_mode,
+    worst,
+)
+from backstay.plan import Component, Plan
+from backstay.values import ComponentName, count, listed, say_moment
+from backstay.verify import Chosen, Fresh, NoneGood, Stale, candidates, choose, content, decisive, exact, stale
+
+CAN = frozenset({"postgres", "sqlite", "files", "command"})
+"""The kinds of component that this version can back up. The doors pass their own list."""
+
+GRACE = timedelta(hours=1)
+"""How late a scheduled point or proof may be before it is said."""
+
+
+@dataclass(frozen=True, slots=True)
+class ComponentStatus:
+    name: ComponentName
+    kind: str
+    supported: bool
+    newest: Point | None
+    """The newest point, whatever is known about it."""
+    age: timedelta | None
+    proof: Proof | None
+    """The newest one of any point that is still there."""
+    proof_age: timedelta | None
+    proof_result: Result | None
+    """What it says of the data, whatever the clock says."""
+    good: Chosen | NoneGood
+    """The last known good."""
+    rpo: Rpo
+    rto: Rto
+    says: tuple[str, ...]
+    """A sentence for everything that is broken, unproven, unknown or overdue; empty when all is well."""
+
+    @property
+    def standing(self) -> Standing:
+        return worst((self.rpo.judged.standing, self.rto.judged.standing))
+
+
+@dataclass(frozen=True, slots=True)
+class Status:
+    at: datetime
+    components: tuple[ComponentStatus, ...]
+    rto: Rto
+    """Of the whole."""
+    rpo: Rpo
+    says: tuple[str, ...]
+    """About the whole: drills that are due, points that are missing."""
+    standing: Standing
+    sentence: str
+
+
+def status(plan: Plan, history: History, now: datetime, can: Collection[str] = CAN) -> Status:
+    """Everything that the status screen shows."""
+    rows = tuple(component_status(plan, component, history, now, can) for component in plan.components.values())
+    whole_rto, whole_rpo = _whole_rto(plan, history), _whole_rpo(plan, history, rows)
+    says = [
+        f"the journal speaks of the point {missing.point}, and the vault {missing.vault} does not have it"
+        for missing in history.missing
+        if missing.point not in {held.point.id for held in history.points}
+    ]
+    says += [drill.say_due(late) for late in drill.due(plan, history, now)]
+    standing = worst([row.standing for row in rows] + [whole_rto.judged.standing])
+    return Status(now, rows, whole_rto, whole_rpo, tuple(says), standing, _sentence(rows, whole_rto))
+
+
+def component_status(
+    plan: Plan, component: Component, history: History, now: datetime, can: Collection[str] = CAN
+) -> ComponentStatus:
+    """The row of one component."""
+    name, among, promised = component.name, candidates(history, component.name), plan.objectives_of(component)
+    newest = among.points[-1] if among.points else None
+    usable, good = choose("newest", among, now), choose("proven", among, now)
+    held = {point.id for point in among.points}
+    proof = next((proof for proof in reversed(among.proofs) if proof.point in held), None)
+    supported = component.kind in can
+    data = rpo(name, promised.rpo, usable, good, history, now)
+    time = rto(name, promised.rto, history, usable.point if isinstance(usable, Chosen) else newest)
+    if not supported and newest is None:
+        cannot = Judged(Standing.UNKNOWN, f"this version cannot back up {component.kind}: nothing of it is protected")
+        data = Rpo(data.target, data.actual, data.forecast, cannot)
+        time = Rto(time.target, time.actual, time.run, time.forecast, cannot)
+    says = _promises(data, time)
+    if supported:
+        says += _care(plan, component, history, now)
+    return ComponentStatus(
+        name=name,
+        kind=component.kind,
+        supported=supported,
+        newest=newest,
+        age=max(now - newest.moment, timedelta()) if newest else None,
+        proof=proof,
+        proof_age=now - proof.ended if proof else None,
+        proof_result=content(proof) if proof else None,
+        good=good,
+        rpo=data,
+        rto=time,
+        says=tuple(dict.fromkeys(says)),
+    )
+
+
+def _promises(data: Rpo, time: Rto) -> list[str]:
+    if data.judged == time.judged:  # the same reason for both, said once
+        return [f"{data.judged.standing.value}: {data.judged.sentence}"] if data.judged.standing.alarms else []
+    return [
+        f"{name} {judged.standing.value}: {judged.sentence}"
+        for name, judged in (("RPO", data.judged), ("RTO", time.judged))
+        if judged.standing.alarms
+    ]
+
+
+def _care(plan: Plan, component: Component, history: History, now: datetime) -> list[str]:
+    """What needs doing: backups and proofs that failed, are overdue, or went stale."""
+    says: list[str] = []
+    points = history.points_of(component.name)
+    newest = points[-1] if points else None
+    failed = [(at, fact) for at, name, fact in history.failed if name == component.name]
+    if (
+        failed
+        and (newest is None or failed[-1][0] > newest.ended)
+        and not _proved_since(history, component, failed[-1][0])
+    ):
+        says.append(f"the last attempt failed at {say_moment(failed[-1][0])}: {failed[-1][1].why}")
+    if newest is not None:
+        told = decisive(newest.id, history.proofs)
+        if told is not None and isinstance(told[1], Refuted):
+            says.append(f"the newest point was refuted at {say_moment(told[0].ended)}: {told[1].why}")
+        match stale(told[0] if told else None, newest, component.prove, now):
+            case Stale(why) if told is not None:
+                says.append(f"stale: {why}")
+            case Stale() | Fresh():
+                pass
+        says += [
+            f"a {late.kind} point is due since {say_moment(late.since)} ({late.because})"
+            for late in protect.due(component, points, now, plan.timezone)
+            if now - late.since > GRACE
+        ]
+        says += _proof_due(plan, component, history, now)
+    return says
+
+
+def _proved_since(history: History, component: Component, moment: datetime) -> bool:
+    return any(proof.ended > moment for proof in history.proofs_of(component.name))
+
+
+def _proof_due(plan: Plan, component: Component, history: History, now: datetime) -> list[str]:
+    proofs = history.proofs_of(component.name)
+    if component.prove.at is None or not proofs:
+        return []
+    since = protect.next_after(component.prove.at, proofs[-1].began, plan.timezone)
+    if since is None or now - since <= GRACE:
+        return []
+    return [f"a proof is due since {say_moment(since)} (the last was at {say_moment(proofs[-1].ended)})"]
+
+
+# ── the whole ───────────────────────────────────────────────────────────────────────────────────────
+
+
+def _whole_rto(plan: Plan, history: History) -> Rto:
+    target = plan.objectives.rto
+    run = last_of_everything(history, plan.components.values())
+    unknown = estimate.Unknown("a forecast of the whole is made for a scenario, not for the system")
+    if run is None:
+        actual: timedelta | NotVerified = NotVerified("no recovery or drill has restored every component")
+    else:
+        actual = rto_actual(run)
+    if target is None:
+        judged = Judged(Standing.NOT_PROMISED, "no RTO was promised for the whole")
+    elif isinstance(actual, NotVerified):
+        judged = Judged(Standing.UNPROVEN, actual.why)
+    else:
+        when = f"the last full {say_mode(run)}" if run else ""
+        late = over(actual, target)
+        said = f"; the RTO allows {exact(target)}" if late else f", within {exact(target)}"
+        judged = Judged(Standing.BROKEN if late else Standing.KEPT, f"{when} took {exact(actual)}{said}")
+    return Rto(target, actual, run, unknown, judged)
+
+
+def _whole_rpo(plan: Plan, history: History, rows: tuple[ComponentStatus, ...]) -> Rpo:
+    """The whole loses what its worst component loses."""
+    run = last_of_everything(history, plan.components.values())
+    losses = [rpo_actual(run, row.name) for row in rows] if run else []
+    actual = next((loss for loss in losses if isinstance(loss, NotVerified)), None)
+    if actual is None:
+        known = [loss for loss in losses if not isinstance(loss, NotVerified)]
+        never = NotVerified("no recovery or drill has restored every component")
+        actual = max(known, key=lambda loss: loss.most) if known else never
+    forecasts = [row.rpo.forecast for row in rows]
+    forecast = next((one for one in forecasts if isinstance(one, NotVerified)), None)
+    if forecast is None:
+        ages = [one for one in forecasts if not isinstance(one, NotVerified)]
+        forecast = max(ages) if ages else NotVerified("the plan has no components")
+    row = min(rows, key=lambda row: list(Standing).index(row.rpo.judged.standing), default=None)
+    if row is None:
+        judged = Judged(Standing.UNKNOWN, "the plan has no components")
+    else:
+        judged = Judged(row.rpo.judged.standing, f"{row.name}: {row.rpo.judged.sentence}")
+    return Rpo(plan.objectives.rpo, actual, forecast, judged)
+
+
+def _sentence(rows: tuple[ComponentStatus, ...], whole: Rto) -> str:
+    judged = [promise.judged.standing for row in rows for promise in (row.rpo, row.rto)] + [whole.judged.standing]
+    parts = [
+        f"{number} {standing.value}" for standing in Standing if (number := judged.count(standing)) and standing.alarms
+    ]
+    kept = judged.count(Standing.KEPT)
+    if not parts:
+        return "every promise is kept" if kept else "nothing was promised"
+    made = sum(1 for standing in judged if standing is not Standing.NOT_PROMISED)
+    return f"{kept} of {count(made, 'promise')} kept, {listed(parts)}"
