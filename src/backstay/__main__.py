@@ -1,0 +1,5 @@
+"""`python -m backstay`."""
+
+from backstay.cli import main
+
+main()

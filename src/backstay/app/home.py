@@ -1,0 +1,175 @@
+"""Where everything is: the plan, the key, the state folder, the vaults, the journal. Each opened when first asked for.
+
+A command needs only some of it. `backstay points` with nothing but a vault folder and a key must work on an empty
+machine, and `backstay plan check` must not look for a key: so each part is opened by whoever needs it.
+"""
+
+from collections.abc import Mapping
+from contextlib import suppress
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
+
+from backstay import config, vault
+from backstay.adapters import journal as journals
+from backstay.adapters.clock import SystemClock
+from backstay.adapters.objectstore import FolderStore
+from backstay.adapters.secrets import EnvironmentAndFiles
+from backstay.errors import BackstayError, NotSupported, PlanMissing, StoreUnreachable, WrongKey
+from backstay.facts import Hold, PlanAdopted, Point, Proof
+from backstay.history import History, history
+from backstay.plan import Plan, Template
+from backstay.ports import Store, Vault
+from backstay.values import ComponentName, StreamName, VaultName
+
+PLAN_FILE = "backstay.yaml"
+KEY_FILE = "backstay.key"
+STATE_FOLDER = ".backstay"
+PLAN_STREAM = StreamName("plan")
+
+
+@dataclass(frozen=True, slots=True)
+class Asked:
+    """What the command line said about places. None: look in the usual one."""
+
+    plan: Path | None = None
+    key: Path | None = None
+    state: Path | None = None
+    vault: Path | None = None
+    """One vault by its folder, without a plan."""
+
+
+def find_plan(asked: Path | None, here: Path) -> Path:
+    """The file that was named, else the nearest backstay.yaml upwards. Raises PlanMissing."""
+    if asked is not None:
+        if not asked.is_file():
+            raise PlanMissing(f"there is no plan at {asked}", hint="name the plan file with --plan")
+        return asked.resolve()
+    for folder in (here, *here.parents):
+        if (folder / PLAN_FILE).is_file():
+            return folder / PLAN_FILE
+    raise PlanMissing(
+        f"there is no {PLAN_FILE} in this folder or one above it",
+        hint="write one with `backstay init`, or name it with --plan; a vault alone is opened with --vault",
+    )
+
+
+class Home:
+    """Everything one plan has on this machine."""
+
+    def __init__(self, asked: Asked, here: Path, clock: SystemClock | None = None) -> None:
+        self.asked, self.here = asked, here
+        self.clock = clock or SystemClock()
+
+    # ── the plan ──
+
+    @cached_property
+    def plan_path(self) -> Path:
+        return find_plan(self.asked.plan, self.here)
+
+    @cached_property
+    def base(self) -> Path:
+        """Relative paths of the plan start here."""
+        return self.plan_path.parent
+
+    @cached_property
+    def plan(self) -> Plan:
+        return config.load(self.plan_path)
+
+    @cached_property
+    def secrets(self) -> EnvironmentAndFiles:
+        return EnvironmentAndFiles(self.base)
+
+    def path(self, template: Template) -> Path:
+        """A path of the plan, with its references resolved."""
+        return self.base / template.render(self.secrets.value)
+
+    def _beside_plan(self, name: str) -> Path:
+        """Beside the plan; where none is needed (`--vault`), here."""
+        try:
+            return self.base / name
+        except PlanMissing:
+            if self.asked.vault is None:
+                raise
+            return self.here / name
+
+    # ── keys and vaults ──
+
+    @cached_property
+    def key_path(self) -> Path:
+        return (self.asked.key or self._beside_plan(KEY_FILE)).absolute()
+
+    @cached_property
+    def keys(self) -> vault.Keyring:
+        if not self.key_path.exists():
+            raise WrongKey(
+                f"there is no key at {self.key_path}",
+                hint="make one and a vault with `backstay init`, or name yours with --key",
+            )
+        return vault.Keyring.load(self.key_path)
+
+    def store(self, name: VaultName) -> Store:
+        """The store of one vault of the plan. Raises NotSupported for what is no folder."""
+        url = self.plan.vaults[name].url
+        if "://" in str(url):
+            raise NotSupported(
+                f"this version keeps recovery points in folders only, and {url} is none",
+                hint="give the vault a folder, like url: ./vault",
+            )
+        return FolderStore(self.path(url))
+
+    @cached_property
+    def vaults(self) -> Mapping[VaultName, Vault]:
+        """Every vault of the plan, opened; or the one folder that was named with --vault."""
+        if self.asked.vault is not None:
+            name = VaultName(self.asked.vault.name or "vault")
+            return {name: vault.open_vault(FolderStore(self.asked.vault.absolute()), name, self.keys)}
+        return {name: vault.open_vault(self.store(name), name, self.keys) for name in self.plan.vaults}
+
+    # ── state ──
+
+    @cached_property
+    def state(self) -> Path:
+        folder = (self.asked.state or self._beside_plan(STATE_FOLDER)).absolute()
+        folder.mkdir(mode=0o700, parents=True, exist_ok=True)
+        return folder
+
+    @cached_property
+    def journal(self) -> journals.OpenJournal:
+        """The journal, with its epoch taken at the witness."""
+        return journals.open_journal(self.state, witness=self.vaults[self.plan.witness_vault()], clock=self.clock)
+
+    def adopt(self, by: str) -> None:
+        """Write down the plan as it is now, in the journal and in every vault, unless it is the newest revision."""
+        recorded = self.journal.read(PLAN_STREAM)
+        adopted = [r.fact.digest for r in recorded if isinstance(r.fact, PlanAdopted)]
+        if adopted and adopted[-1] == self.plan.digest:
+            return
+        text = config.kept(self.plan_path)
+        for opened in self.vaults.values():
+            opened.keep_note(f"plan/{self.plan.digest.removeprefix('sha256:')}", text)
+        fact = PlanAdopted(self.plan.digest, text.decode(), by, str(self.base))
+        self.journal.append(PLAN_STREAM, [fact], expected=recorded[-1].seq if recorded else 0)
+
+    def history(self, component: ComponentName | None = None) -> History:
+        """Journal and vaults, folded. A vault that does not answer is left out, unless none does: StoreUnreachable."""
+        points: dict[VaultName, list[Point]] = {}
+        proofs: list[Proof] = []
+        holds: list[Hold] = []
+        away: BackstayError | None = None
+        for name, opened in self.vaults.items():
+            try:
+                points[name] = opened.points(component)
+                proofs += [p for p in opened.proofs() if component in (None, p.component)]
+                holds += [h for h in opened.holds() if component in (None, h.component)]
+            except StoreUnreachable as error:
+                away = error
+        if away is not None and not points:
+            raise away
+        return history(self.journal.everything(), points, proofs, holds)
+
+    def seal(self) -> None:
+        """Seal the heads of the journal into the vaults, where that is due. A vault that is away is no reason to fail
+        what was already done: the next command seals."""
+        with suppress(StoreUnreachable):
+            journals.seal_when_due(self.journal, self.vaults.values())

@@ -1,0 +1,219 @@
+"""Taking points and proving them, component by component. One that fails does not stop the others."""
+
+from collections.abc import Callable, Sequence
+from contextlib import AbstractContextManager
+from dataclasses import dataclass, replace
+from datetime import timedelta
+from pathlib import Path
+from typing import Literal
+
+from backstay import engine, protect
+from backstay.app.driving import driver, new_run
+from backstay.app.estate import keeper_of, scratch, supported
+from backstay.app.home import Home
+from backstay.errors import BackstayError, Cancelled, NoProvenPoint, NoSuchPoint, NotSupported
+from backstay.facts import Point, PointTaken, Proof, ProofGiven, RoutineBegan, RoutineFailed
+from backstay.history import taken_order
+from backstay.plan import PRIMARY, Component
+from backstay.ports import Acting, PointReader, Progress, Vault
+from backstay.values import ComponentName, PointId, VaultName
+from backstay.verbs.routine import Routine, prove_point, take_point
+
+Screen = Callable[[str], AbstractContextManager[Progress]]
+"""Told what begins; gives who watches its bytes until it has ended."""
+
+LONGEST = timedelta(hours=24)
+"""How long one backup or proof may take before it is ended: its lease is not renewed."""
+
+
+@dataclass(frozen=True, slots=True)
+class Came:
+    """What came of one component in one vault."""
+
+    component: ComponentName
+    vault: VaultName | None
+    result: PointTaken | Proof | BackstayError
+
+    @property
+    def error(self) -> BackstayError | None:
+        return self.result if isinstance(self.result, BackstayError) else None
+
+
+def chosen(home: Home, names: Sequence[str]) -> list[Component]:
+    """The components that were named, or all. Raises UnknownName."""
+    return [home.plan.component(name) for name in dict.fromkeys(names)] or list(home.plan.components.values())
+
+
+# ── taking ───────────────────────────────────────────────────────────────────────────────────────
+
+
+def backup(home: Home, names: Sequence[str], screen: Screen, *, only_due: bool = False) -> list[Came]:
+    """Take a point of each component into each of its vaults."""
+    home.adopt("backstay")
+    came: list[Came] = []
+    for component in chosen(home, names):
+        if not supported(component):
+            came.append(Came(component.name, None, _unsupported(home, component)))
+            continue
+        for vault in home.plan.vaults_of(component):
+            if only_due and not _due(home, component, vault):
+                continue
+            with screen(f"taking {component.name} into {vault}") as progress:
+                came.append(Came(component.name, vault, _attempt(lambda: _take(home, component, vault, progress))))
+    home.seal()
+    return came
+
+
+def _unsupported(home: Home, component: Component) -> BackstayError:
+    try:
+        keeper_of(home, component, PRIMARY)
+    except NotSupported as error:
+        return error
+    raise AssertionError(f"{component.kind} has a keeper, and is called unsupported")
+
+
+def _due(home: Home, component: Component, vault: VaultName) -> bool:
+    points = home.history(component.name).points_of(component.name, vault)
+    return bool(protect.due(component, points, home.clock.now(), home.plan.timezone))
+
+
+def _attempt(work: "Callable[[], PointTaken | Proof]") -> "PointTaken | Proof | BackstayError":
+    """A component that fails must not keep the others from being protected."""
+    try:
+        return work()
+    except Cancelled:
+        raise
+    except BackstayError as error:
+        return error
+
+
+def _routine(home: Home, component: Component, vault: Vault, kind: str, progress: Progress) -> Routine:
+    return Routine(
+        run=new_run(kind, home.clock.now()),
+        component=component,
+        objectives=home.plan.objectives_of(component),
+        plan=home.plan.digest,
+        keeper=keeper_of(home, component, PRIMARY),
+        vault=vault,
+        clock=home.clock,
+        progress=progress,
+    )
+
+
+def _began(home: Home, routine: Routine, what: Literal["backup", "proof"], point: PointId | None) -> RoutineBegan:
+    until = home.journal.now() + LONGEST
+    vault = VaultName(routine.vault.name)
+    return RoutineBegan(routine.run, what, vault, routine.plan, "", until, point)
+
+
+def _take(home: Home, component: Component, name: VaultName, progress: Progress) -> PointTaken:
+    vault = home.vaults[name]
+    routine = _routine(home, component, vault, "backup", progress)
+    began = _began(home, routine, "backup", None)
+
+    def act(acting: Acting, note: engine.Note) -> PointTaken:
+        return take_point(routine, note)
+
+    def look(open_one: RoutineBegan) -> PointTaken | RoutineFailed:
+        for point in vault.points(component.name):
+            if point.id == open_one.point:
+                took = point.ended - point.began
+                return PointTaken(open_one.run, name, point, took, ("found sealed after an interruption",))
+        return RoutineFailed(open_one.run, 1, "it was interrupted, and no point was sealed")
+
+    end = engine.routine(driver(home), component.name, began, act, look)
+    assert isinstance(end, PointTaken), "a backup that raises nothing has a point"
+    return end
+
+
+# ── proving ──────────────────────────────────────────────────────────────────────────────────────
+
+Tier = Literal["bytes", "sample", "full"]
+
+
+def prove(
+    home: Home, names: Sequence[str], screen: Screen, *, point: str | None = None, tier: Tier = "full"
+) -> list[Came]:
+    """Prove the newest point of each component in each of its vaults, or the one point that was named."""
+    home.adopt("backstay")
+    came: list[Came] = []
+    for component, vault, found in _to_prove(home, names, point):
+        if isinstance(found, BackstayError):
+            came.append(Came(component.name, vault, found))
+            continue
+        assert vault is not None, "a point is in a vault"
+        with screen(f"proving {component.name} {found.id} from {vault}") as progress:
+            result = _attempt(lambda: _prove(home, component, vault, found.id, tier, progress))
+        came.append(Came(component.name, vault, result))
+    home.seal()
+    return came
+
+
+def _to_prove(
+    home: Home, names: Sequence[str], point: str | None
+) -> "list[tuple[Component, VaultName | None, Point | BackstayError]]":
+    if point is not None:
+        vault, found = find_point(home, PointId(point))
+        return [(home.plan.component(found.component), vault, found)]
+    work: list[tuple[Component, VaultName | None, Point | BackstayError]] = []
+    for component in chosen(home, names):
+        if not supported(component):
+            work.append((component, None, _unsupported(home, component)))
+            continue
+        for vault in home.plan.vaults_of(component):
+            points = sorted(home.vaults[vault].points(component.name), key=taken_order)
+            missing = NoProvenPoint(
+                f"{component.name} has no recovery point in {vault}", hint=f"take one: backstay backup {component.name}"
+            )
+            work.append((component, vault, points[-1] if points else missing))
+    return work
+
+
+def _prove(home: Home, component: Component, name: VaultName, point: PointId, tier: Tier, progress: Progress) -> Proof:
+    vault = home.vaults[name]
+    routine = _routine(home, component, vault, "proof", progress)
+    began = _began(home, routine, "proof", point)
+
+    def act(acting: Acting, note: engine.Note) -> ProofGiven:
+        return ProofGiven(routine.run, prove_point(routine, point, scratch(home), tier))
+
+    def look(open_one: RoutineBegan) -> RoutineFailed:
+        return RoutineFailed(open_one.run, 1, "it was interrupted; nothing was found out about the point")
+
+    end = engine.routine(driver(home), component.name, began, act, look)
+    assert isinstance(end, ProofGiven), "a proof that raises nothing was given"
+    return end.proof
+
+
+# ── points ───────────────────────────────────────────────────────────────────────────────────────
+
+
+def find_point(home: Home, id: PointId) -> tuple[VaultName, Point]:
+    """The point, and a vault that has it. Raises NoSuchPoint."""
+    for name, vault in home.vaults.items():
+        for point in vault.points():
+            if point.id == id:
+                return name, point
+    raise NoSuchPoint(f"no vault here has the point {id}", hint="`backstay points` lists them")
+
+
+def newest_point(home: Home, component: ComponentName) -> tuple[VaultName, Point]:
+    """Raises NoSuchPoint."""
+    found = [(point, name) for name, vault in home.vaults.items() for point in vault.points(component)]
+    if not found:
+        known = sorted({str(point.component) for vault in home.vaults.values() for point in vault.points()})
+        raise NoSuchPoint(
+            f"no vault here has a point of {component}", detail=f"there are points of: {', '.join(known) or 'nothing'}"
+        )
+    point, name = max(found, key=lambda one: taken_order(one[0]))
+    return name, point
+
+
+def restore_to(home: Home, component: str, to: Path, point: str | None, progress: Progress) -> tuple[VaultName, Point]:
+    """Lay a point down in a folder of its own. Needs a vault and a key, and no plan."""
+    name, found = newest_point(home, ComponentName(component)) if point is None else find_point(home, PointId(point))
+    if found.component != component:
+        raise NoSuchPoint(f"the point {found.id} is of {found.component}, not of {component}")
+    reader: PointReader = home.vaults[name].open(found.id)
+    lay_down(reader, to, progress)
+    return name, found

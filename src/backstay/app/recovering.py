@@ -1,0 +1,286 @@
+"""The day itself: declare, run, resume; and the same steps in a sealed room."""
+
+import secrets
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass
+from datetime import datetime
+
+from backstay import config, engine, incident, recover
+from backstay.app.driving import Watch, driver, new_run
+from backstay.app.estate import SANDBOX, estate
+from backstay.app.home import PLAN_STREAM, Home
+from backstay.app.people import somebody
+from backstay.app.rooms import refuse_shared_places, tear_down
+from backstay.errors import NoProvenPoint, NoSuchRun, NotAuthorised, NotSupported, PlanMissing, Usage
+from backstay.facts import (
+    CommandTaken,
+    DisasterDeclared,
+    Fact,
+    LineageBegan,
+    PersonAnswered,
+    PlanAdopted,
+    RecoveryDeclared,
+    RunAttached,
+    RunCancelled,
+    RunStarted,
+    StepRetried,
+    StepSkipped,
+)
+from backstay.history import StepState
+from backstay.machine import RunState
+from backstay.plan import PRIMARY, Mode, Phase, Plan, Restore
+from backstay.ports import Progress, World, unwatched
+from backstay.recover import NoRecovery
+from backstay.values import Between, ComponentName, Digest, IncidentId, PersonName, RunId, SiteName, StreamName, count
+from backstay.verbs.dry import Dry
+from backstay.verbs.guard import Guarded
+from backstay.verbs.world import PortWorld
+from backstay.verify import Chosen, NoneGood, candidates, choose
+
+
+@dataclass(frozen=True, slots=True)
+class Eyes:
+    """Who watches a run: every fact of it, and the bytes of its long work."""
+
+    watch: Watch
+    progress: Progress = unwatched
+
+
+@dataclass(frozen=True, slots=True)
+class Wanted:
+    """What somebody asks for."""
+
+    scenario: str
+    by: str | None
+    mode: Mode = Mode.LIVE
+    site: SiteName = PRIMARY
+    reason: str = ""
+    disaster: Between | None = None
+    point: tuple[ComponentName, str] | None = None
+    """Use this point, and do not choose."""
+    break_glass: bool = False
+    """Declare without the approval that the plan asks for: everybody is told."""
+
+
+# ── before anything is touched ───────────────────────────────────────────────────────────────────
+
+
+@dataclass(frozen=True, slots=True)
+class Prepared:
+    """A run that could be started now."""
+
+    wanted: Wanted
+    person: PersonName
+    standing: str
+    title: str
+    phases: tuple[Phase, ...]
+    destroys: tuple[tuple[str, str], ...]
+    """What a person must know first: the step, and what it stops or replaces."""
+    disaster: Between | None
+
+
+def prepare(home: Home, wanted: Wanted) -> Prepared:
+    """Everything that can be refused is refused here. Raises UnknownName, NotAuthorised, NoProvenPoint, NotSupported."""
+    plan = home.plan
+    person = somebody(plan, wanted.by)
+    standing = "drill" if wanted.mode is not Mode.LIVE else _standing(plan, person, wanted)
+    site = SANDBOX if wanted.mode is Mode.DRILL else wanted.site
+    if wanted.mode is Mode.DRILL:
+        refuse_shared_places(home)
+    scenario = plan.scenario(wanted.scenario)
+    if wanted.point is not None:
+        from dataclasses import replace
+
+        from backstay.values import PointId
+
+        named = recover.with_point(scenario, wanted.point[0], PointId(wanted.point[1]))
+        plan = replace(plan, scenarios={**plan.scenarios, scenario.name: named})
+    phases = recover.compile(plan, wanted.scenario, site, wanted.mode, _good(home, plan, wanted.scenario))
+    if isinstance(phases, NoRecovery):
+        raise NoProvenPoint(phases.why, hint=phases.hint)
+    history = home.history()
+    disaster = wanted.disaster or incident.moment(history.checks)
+    steps = [step for phase in phases for step in phase.steps]
+    destroys = [(step.name or str(step.id), said) for step in steps if (said := recover.blast_radius(step))]
+    return Prepared(wanted, person, standing, scenario.title, phases, tuple(destroys), disaster)
+
+
+def _standing(plan: Plan, person: PersonName, wanted: Wanted) -> str:
+    match incident.may_declare(plan, person):
+        case incident.Alone():
+            return "alone"
+        case incident.NeedsApproval(role, of, needed) if not wanted.break_glass:
+            raise NotAuthorised(
+                f"{person} may declare a disaster only with the approval of {count(needed, 'other person')}",
+                detail=f"as {role}; who may approve: {', '.join(of)}",
+                hint="let one of them declare it, or break the glass: --break-glass with --reason; everybody is told",
+            )
+        case incident.MayNot(why) if not wanted.break_glass:
+            raise NotAuthorised(f"{person} may not declare a disaster", detail=why)
+        case _:
+            if not wanted.reason.strip():
+                raise Usage("breaking the glass needs a written reason", hint="add --reason")
+            return "break-glass"
+
+
+def _good(home: Home, plan: Plan, scenario: str) -> Mapping[ComponentName, Chosen | NoneGood]:
+    """What there is to restore from, for every component that the procedure restores."""
+    found: dict[ComponentName, Chosen | NoneGood] = {}
+    for phase in plan.scenario(scenario).procedure:
+        for step in phase.steps:
+            if isinstance(step.verb, Restore):
+                name = step.verb.component
+                found[name] = choose("proven", candidates(home.history(name), name), home.clock.now(), None)
+    return found
+
+
+# ── running ──────────────────────────────────────────────────────────────────────────────────────
+
+
+def begin(home: Home, prepared: Prepared) -> RunId:
+    """Write the declaration and the start of the run. Raises RunBusy."""
+    wanted, now = prepared.wanted, home.clock.now()
+    home.adopt(str(prepared.person))
+    kind = {Mode.LIVE: "recovery", Mode.DRILL: "drill", Mode.DRY: "dry", Mode.TABLETOP: "tabletop"}[wanted.mode]
+    run = new_run(kind, now)
+    incident_id = IncidentId(f"incident-{now:%Y%m%dt%H%M%S}z-{secrets.token_hex(2)}")
+    live = wanted.mode is Mode.LIVE
+    scenario = home.plan.scenario(wanted.scenario)
+    started = RunStarted(
+        run=run,
+        scenario=scenario.name,
+        title=scenario.title,
+        mode=wanted.mode,
+        plan=home.plan.digest,
+        site=SANDBOX if wanted.mode is Mode.DRILL else wanted.site,
+        by=prepared.person,
+        incident=incident_id if live else None,
+        declared=now,
+        # A drill pretends that the disaster is now.
+        disaster=prepared.disaster if live else Between(now, now, "the start of the drill"),
+        objectives=scenario.objectives,
+        phases=prepared.phases,
+        components=recover.components_of(prepared.phases),
+    )
+    if live:
+        declared = DisasterDeclared(
+            incident=incident_id,
+            scenario=scenario.name,
+            by=prepared.person,
+            standing=prepared.standing,  # pyright: ignore[reportArgumentType]
+            criteria=(),
+            disaster=prepared.disaster,
+            reason=wanted.reason,
+        )
+        facts: list[Fact] = [declared, CommandTaken(prepared.person), RunAttached(run)]
+        home.journal.append(StreamName(f"incident/{incident_id}"), facts, expected=0)
+    engine.start(home.journal, started)
+    return run
+
+
+def drive(home: Home, run: RunId, eyes: Eyes, say: Callable[[str], None] = print) -> engine.Ending:
+    """Drive a run as far as it goes, under the plan that it froze; then write down what follows from its end."""
+    state = state_of(home, run)
+    plan = plan_of(home, state.started.plan)
+    started = state.started
+    ports = estate(home, plan, started.site, started.mode, started.disaster)
+    world: World = Guarded(PortWorld(ports), ports)
+    if started.mode is Mode.DRY:
+        world = Dry(world, ports, say)
+    if started.mode is Mode.TABLETOP:
+        raise NotSupported("this version does not read a scenario aloud yet", hint="use --mode dry")
+    with _told_from_the_start(home, run, eyes.watch) as watch:
+        ending = engine.drive(driver(home, watch=watch, progress=eyes.progress), world, run)
+    if isinstance(ending, engine.Done):
+        _afterwards(home, ending.run)
+        if started.mode is Mode.DRILL:
+            tear_down(home, plan, ending.run)
+    home.seal()
+    return ending
+
+
+@contextmanager
+def _told_from_the_start(home: Home, run: RunId, watch: Watch) -> Iterator[Watch]:
+    """Who watches a run that is resumed needs to hear what happened before, too: once each, in order."""
+    last = 0
+    for recorded in home.journal.read(engine.stream_of(run)):
+        watch(recorded)
+        last = recorded.seq
+    yield lambda recorded: watch(recorded) if recorded.seq > last else None
+
+
+def _afterwards(home: Home, state: RunState) -> None:
+    """New lineages, and the end of the incident: facts that follow from the run, written once even if we die here."""
+    started, history = state.started, home.history()
+    if started.mode is not Mode.LIVE:
+        return
+    seen = history.run(started.run)
+    assert seen is not None and state.ended is not None, "the run has just ended"
+    known = {fact.component for _, fact in history.lineages if fact.run == started.run}
+    for component in started.components:
+        restored = seen.restored(component)
+        if restored is None or restored.state is not StepState.SUCCEEDED or component in known:
+            continue
+        if (lineage := restored.values.get("lineage")) and (origin := _origin(restored.values, seen.steps)):
+            _append(home, f"component/{component}", LineageBegan(component, started.run, origin, lineage))
+    if started.incident is not None and state.ended.result == "recovered":
+        found = history.incident(started.incident)
+        if found is not None and found.recovered is None:
+            _append(home, f"incident/{started.incident}", RecoveryDeclared(started.by, state.ended.why))
+
+
+def _origin(values: Mapping[str, str], steps: object) -> "str":
+    return values.get("point", "")
+
+
+def _append(home: Home, stream: str, fact: Fact) -> None:
+    name = StreamName(stream)
+    facts = home.journal.read(name)
+    home.journal.append(name, [fact], expected=facts[-1].seq if facts else 0)
+
+
+# ── runs that exist ──────────────────────────────────────────────────────────────────────────────
+
+
+def state_of(home: Home, run: RunId) -> RunState:
+    """Raises NoSuchRun."""
+    from backstay.machine import fold
+
+    facts = home.journal.read(engine.stream_of(run))
+    if not facts:
+        raise NoSuchRun(f"the journal has no run {run}", hint="`backstay status` shows the open ones")
+    return fold(facts)
+
+
+def plan_of(home: Home, digest: Digest) -> Plan:
+    """The revision that a run froze: editing the plan never changes a run. Raises PlanMissing."""
+    if home.plan.digest == digest:
+        return home.plan
+    for recorded in reversed(home.journal.read(PLAN_STREAM)):
+        if isinstance(recorded.fact, PlanAdopted) and recorded.fact.digest == digest:
+            return config.parse(recorded.fact.text, f"plan {digest[:19]}")
+    raise PlanMissing(f"the plan {digest[:19]} that this run froze is not in the journal")
+
+
+def open_run(home: Home, run: str | None) -> RunId:
+    """The run that was named, or the only open one. Raises NoSuchRun, Usage where several are open."""
+    if run is not None:
+        return state_of(home, RunId(run)).started.run
+    found = [state.started.run for state in engine.open_runs(home.journal)]
+    if not found:
+        raise NoSuchRun("no run is open", hint="begin one with `backstay recover SCENARIO`")
+    if len(found) > 1:
+        raise Usage("several runs are open: say which", detail=", ".join(found))
+    return found[0]
+
+
+# ── what people say to a run ─────────────────────────────────────────────────────────────────────
+
+
+def tell(home: Home, run: RunId, fact: "PersonAnswered | StepSkipped | StepRetried | RunCancelled") -> None:
+    engine.tell(home.journal, run, fact, driver(home).signed)
+
+
+def last_answer(moment: datetime) -> str:
+    return f"{moment:%H:%M:%S} UTC"

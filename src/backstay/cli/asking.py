@@ -1,0 +1,54 @@
+"""Reading what a person typed: names, moments, points."""
+
+import sys
+from datetime import UTC, datetime
+
+from rich.console import Console
+from rich.text import Text
+
+from backstay.errors import Cancelled, Usage
+from backstay.values import Between, ComponentName, utc
+
+
+def typed_name(console: Console, name: str, given: str | None) -> None:
+    """A verb that destroys wants the target's name. Raises Usage for another one, Cancelled for none."""
+    if given is None:
+        if not sys.stdin.isatty():
+            raise Usage("this needs a confirmation, and there is no terminal to ask at", hint=f"add --confirm {name}")
+        console.print(Text(f"Type {name} to go on: ", "bold"), end="")
+        given = sys.stdin.readline().strip()
+        if not given:
+            raise Cancelled("nothing was typed, so nothing was done")
+    if given != name:
+        raise Usage(f"{given!r} is not {name!r}: nothing was done")
+
+
+def moment(text: str) -> datetime:
+    """An RFC 3339 moment; without a zone it is UTC, as everything that Backstay prints. Raises Usage."""
+    try:
+        found = datetime.fromisoformat(text.strip())
+    except ValueError:
+        raise Usage(f"{text!r} is not a moment", hint="write it like 2026-11-22T20:44:37Z") from None
+    return found.replace(tzinfo=UTC) if found.tzinfo is None else utc(found)
+
+
+def moment_range(text: str | None, by: str | None) -> Between | None:
+    """`MOMENT` or `MOMENT..MOMENT`, as somebody's word. Raises Usage."""
+    if text is None:
+        return None
+    first, _, last = text.partition("..")
+    earliest = moment(first)
+    latest = moment(last) if last else earliest
+    if latest < earliest:
+        raise Usage(f"{text!r} runs backwards")
+    return Between(earliest, latest, f"said by {by or 'the operator'}")
+
+
+def named_point(text: str | None) -> tuple[ComponentName, str] | None:
+    """`COMPONENT=POINT`. Raises Usage."""
+    if text is None:
+        return None
+    component, equals, point = text.partition("=")
+    if not (component and equals and point):
+        raise Usage(f"{text!r} does not name a point", hint="write it like --point database=20261122T204437Z-7f3a9c1d")
+    return ComponentName(component), point

@@ -1,0 +1,99 @@
+"""One page of answer: sentences and tables for a person, or one JSON value for a script."""
+
+import json
+from collections.abc import Iterable, Mapping
+from datetime import UTC, datetime, timedelta
+from enum import Enum
+from pathlib import Path
+from typing import Any
+
+from rich.console import Console
+from rich.table import Table
+from rich.text import Text
+
+from backstay.app.home import Asked, Home
+from backstay.cli.options import Common
+from backstay.cli.options import Failed as Failed
+from backstay.cli.screen import consoles
+from backstay.values import stamp
+
+
+STATE_STYLE = {"kept": "green", "proven": "green", "broken": "bold red", "refuted": "bold red", "unproven": "yellow"}
+
+
+class Page:
+    """What one command prints. Sentences go out as they come; JSON once, by `done`."""
+
+    def __init__(self, common: Common, vault: Path | None = None) -> None:
+        self.common = common
+        self.vault = vault
+        self.out, self.err = consoles(common.json)
+
+    def home(self) -> Home:
+        common = self.common
+        return Home(Asked(common.plan, common.key, common.state, self.vault), Path.cwd())
+
+    def say(self, sentence: str, style: str = "") -> None:
+        if not self.common.json:
+            self.out.print(Text(sentence, style), soft_wrap=True)
+
+    def table(self, title: str, columns: Mapping[str, str], rows: Iterable[Iterable[str]]) -> None:
+        """`columns`: heading to `left` or `right`. A cell that is a known state is coloured, and stays a word."""
+        if self.common.json:
+            return
+        table = Table(title=title or None, title_justify="left", title_style="bold", header_style="bold")
+        for heading, side in columns.items():
+            table.add_column(heading, justify="right" if side == "right" else "left", overflow="fold")
+        for row in rows:
+            table.add_row(*(Text(cell, STATE_STYLE.get(cell, "")) for cell in row))
+        self.out.print(table)
+
+    def markdown(self, text: str) -> None:
+        """A document: formatted on a terminal, as it is elsewhere."""
+        if self.out.is_terminal:
+            from rich.markdown import Markdown
+
+            self.out.print(Markdown(text))
+        else:
+            print(text)
+
+    def done(self, answer: Any = None) -> None:
+        if self.common.json:
+            print(json.dumps(plain(answer if answer is not None else {}), indent=2))
+
+
+def plain(value: Any) -> Any:
+    """JSON for any value of ours: moments as RFC 3339, spans as seconds, enums by value, dataclasses by field."""
+    match value:
+        case datetime():
+            return stamp(value)
+        case timedelta():
+            return value.total_seconds()
+        case Enum():
+            return value.value
+        case Path():
+            return str(value)
+        case Mapping():
+            return {str(key): plain(inner) for key, inner in value.items()}  # pyright: ignore[reportUnknownVariableType, reportUnknownArgumentType]
+        case str() | int() | float() | bool() | None:
+            return value
+        case _ if hasattr(value, "__dataclass_fields__"):
+            return {name: plain(getattr(value, name)) for name in value.__dataclass_fields__}
+        case Iterable():
+            return [plain(inner) for inner in value]  # pyright: ignore[reportUnknownVariableType]
+        case _:
+            return str(value)
+
+
+def ago(moment: datetime | None, now: datetime) -> str:
+    from backstay.values import say_span
+
+    return "never" if moment is None else f"{say_span(now - moment)} ago"
+
+
+def local(moment: datetime) -> str:
+    return moment.astimezone(UTC).strftime("%Y-%m-%d %H:%M:%S")
+
+
+def terminal() -> Console:
+    return Console(stderr=True, highlight=False)

@@ -1,0 +1,256 @@
+"""Chapter two: taking points, looking at them, proving them, laying one down."""
+
+from collections.abc import Generator, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Literal
+
+from cyclopts import App, Parameter
+
+from backstay.cli.options import HERE, Common
+
+if TYPE_CHECKING:
+    from backstay.app.protecting import Came
+    from backstay.cli.printing import Page
+    from backstay.ports import Progress
+
+VaultFolder = Annotated[Path | None, Parameter(name="--vault")]
+
+
+def register(app: App) -> None:
+    for verb in (backup, points, verify, restore):
+        app.command(verb)
+
+
+def backup(*components: str, due: Annotated[bool, Parameter(negative="")] = False, common: Common = HERE) -> None:
+    """Take a recovery point of every component, or of those that are named, into each of its vaults.
+
+    Example: `backstay backup database`
+
+    Parameters
+    ----------
+    components
+        Names of components of the plan. Default: all of them.
+    due
+        Only what is due by its schedule; for cron.
+    """
+    from backstay.app import protecting
+    from backstay.cli.printing import Page
+
+    page = Page(common)
+    home = page.home()
+    came = protecting.backup(home, components, lambda title: _screen(page, home.clock.elapsed, title), only_due=due)
+    for one in came:
+        _say_backup(page, one)
+    if not came:
+        page.say("nothing is due")
+    page.done({"backups": [_told(one) for one in came]})
+    _fail_if_any(came)
+
+
+def points(*components: str, vault: VaultFolder = None, common: Common = HERE) -> None:
+    """List the recovery points, newest last. With --vault and --key, no plan is needed.
+
+    Example: `backstay points --vault ./vault --key ./backstay.key`
+
+    Parameters
+    ----------
+    components
+        Only points of these components.
+    vault
+        A vault by its folder, without a plan.
+    """
+    from backstay.app import telling
+    from backstay.cli.printing import Page, ago, local
+    from backstay.values import say_size
+
+    page = Page(common, vault)
+    home = page.home()
+    rows, now = telling.points(home, components), home.clock.now()
+    columns = {"point": "left", "component": "left", "data until": "left", "age": "right", "size": "right",
+               "stored": "right", "way": "left", "vault": "left", "proof": "left"}  # fmt: skip
+    cells = (
+        (r.point.id, r.point.component, local(r.point.moment), ago(r.point.moment, now), say_size(r.point.size_bytes),
+         say_size(r.point.stored_bytes), r.point.way, r.vault, r.proof)
+        for r in rows
+    )  # fmt: skip
+    page.table("Recovery points", columns, cells)
+    if not rows:
+        page.say("there are no recovery points yet; take some with `backstay backup`")
+    page.done({"points": [{"vault": r.vault, "proof": r.proof, "why": r.why, **_plain(r.point)} for r in rows]})
+
+
+def verify(
+    *components: str,
+    point: str | None = None,
+    tier: Literal["bytes", "sample", "full"] = "full",
+    common: Common = HERE,
+) -> None:
+    """Prove the newest point of every component: restore it into a throw-away place, and ask it the plan's questions.
+
+    Exits with 34 when a point is refuted, 35 when something could not be checked.
+
+    Example: `backstay verify database`
+
+    Parameters
+    ----------
+    components
+        Names of components of the plan. Default: all of them.
+    point
+        Prove this point instead of the newest.
+    tier
+        `bytes` reads every byte, `sample` restores and looks at a part, `full` at everything.
+    """
+    from backstay.app import protecting
+    from backstay.cli.printing import Page
+
+    page = Page(common)
+    home = page.home()
+    came = protecting.prove(
+        home, components, lambda title: _screen(page, home.clock.elapsed, title), point=point, tier=tier
+    )
+    for one in came:
+        _say_proof(page, one)
+    page.done({"proofs": [_told(one) for one in came]})
+    _fail_if_any(came)
+
+
+def restore(
+    component: str,
+    *,
+    to: Path,
+    point: str | None = None,
+    vault: VaultFolder = None,
+    common: Common = HERE,
+) -> None:
+    """Lay a recovery point down in an empty folder. Nothing that runs is touched; no plan is needed.
+
+    To bring a system back in its place, use `backstay recover`.
+
+    Example: `backstay restore database --to /srv/restored --vault ./vault --key ./backstay.key`
+
+    Parameters
+    ----------
+    component
+        The component, as `backstay points` names it.
+    to
+        An empty folder, or one that does not exist yet.
+    point
+        This point. Default: the newest.
+    vault
+        A vault by its folder, without a plan.
+    """
+    from backstay.app import protecting
+    from backstay.cli.printing import Page, local
+    from backstay.values import count, say_size
+
+    page = Page(common, vault)
+    home = page.home()
+    with _screen(page, home.clock.elapsed, f"restoring {component}") as progress:
+        laid = protecting.restore_to(home, component, to, point, progress)
+    p = laid.point
+    page.say(f"✔ {p.component} as of {local(p.moment)} UTC ({p.newest_source}) is in {to}")
+    page.say(f"  {count(p.files, 'file')}, {say_size(p.size_bytes)}, from point {p.id} in {laid.vault}")
+    for line in laid.next_steps:
+        page.say(f"  {line}")
+    page.done({"point": _plain(p), "vault": laid.vault, "to": str(to), "next": list(laid.next_steps)})
+
+
+# ── saying it ────────────────────────────────────────────────────────────────────────────────────
+
+
+@contextmanager
+def _screen(page: "Page", elapsed: "object", title: str) -> "Generator[Progress]":
+    from collections.abc import Callable
+    from datetime import timedelta
+    from typing import cast
+
+    from backstay.cli.screen import WorkScreen
+
+    with WorkScreen(page.err, cast("Callable[[], timedelta]", elapsed), title) as screen:
+        yield screen.progress
+
+
+def _plain(value: object) -> "dict[str, object]":
+    from backstay.cli.printing import plain
+
+    return plain(value)
+
+
+def _told(one: "Came") -> "dict[str, object]":
+    from backstay.facts import NotVerified, PointTaken, Proof, Proven, Refuted
+
+    told: dict[str, object] = {"component": one.component, "vault": one.vault}
+    match one.result:
+        case PointTaken() as taken:
+            return told | {"point": _plain(taken.point), "took_s": taken.took.total_seconds(), "said": list(taken.said)}
+        case Proof() as proof:
+            result = proof.result()
+            name = {Proven: "proven", Refuted: "refuted", NotVerified: "not verified"}[type(result)]
+            return told | {"result": name, "why": getattr(result, "why", ""), "proof": _plain(proof)}
+        case error:
+            return told | {"code": error.code, "error": error.message, "known": error.detail, "try": error.hint}
+
+
+def _say_backup(page: "Page", one: "Came") -> None:
+    from backstay.cli.printing import local
+    from backstay.facts import PointTaken
+    from backstay.values import say_size, say_span
+
+    if not isinstance(one.result, PointTaken):
+        return _say_error(page, one)
+    point, took = one.result.point, one.result.took
+    rate = f", {say_size(point.size_bytes / took.total_seconds())}/s" if took.total_seconds() else ""
+    page.say(
+        f"✔ {one.component}: {point.id} in {one.vault}, {say_size(point.size_bytes)} in {say_span(took)}{rate}, "
+        f"{say_size(point.stored_bytes)} stored"
+    )
+    page.say(f"  data until {local(point.moment)} UTC ({point.newest_source}); not proven yet: backstay verify", "dim")
+    for line in one.result.said:
+        page.say(f"  {line}", "dim")
+    return None
+
+
+def _say_proof(page: "Page", one: "Came") -> None:
+    from backstay.facts import NotVerified, Proof, Proven, Refuted, Verdict
+    from backstay.values import say_span
+
+    proof = one.result
+    if not isinstance(proof, Proof):
+        return _say_error(page, one)
+    match proof.result():
+        case Proven():
+            page.say(f"✔ {one.component}: {proof.point} is proven, in {say_span(proof.ended - proof.began)}", "green")
+        case Refuted():
+            page.say(f"✘ {one.component}: {proof.point} is refuted: it must not be restored", "bold red")
+        case NotVerified():
+            page.say(f"? {one.component}: {proof.point} is not verified", "bold yellow")
+    signs = {Verdict.PASSED: "✔", Verdict.FAILED: "✘", Verdict.NOT_VERIFIED: "?"}
+    words = {Verdict.PASSED: "passed", Verdict.FAILED: "failed", Verdict.NOT_VERIFIED: "not verified"}
+    page.table(
+        "",
+        {"check": "left", "rung": "left", "": "left", "what was seen": "left", "took": "right"},
+        (
+            (c.code, c.rung.value, f"{signs[c.verdict]} {words[c.verdict]}", f"{c.name}: {c.said}", say_span(c.took))
+            for c in proof.checks
+        ),
+    )
+    return None
+
+
+def _say_error(page: "Page", one: "Came") -> None:
+    where = f" into {one.vault}" if one.vault else ""
+    page.say(f"✘ {one.component}{where}: {one.result}", "bold red")
+
+
+def _fail_if_any(came: "Sequence[Came]") -> None:
+    """Everything was said already: the exit code is the first failure's, or the worst proof's."""
+    from backstay.cli.printing import Failed
+    from backstay.facts import NotVerified, Proof, Refuted
+
+    codes = [one.result.code for one in came if one.error is not None and not isinstance(one.result, Proof)]  # pyright: ignore[reportAttributeAccessIssue]
+    results = [one.result.result() for one in came if isinstance(one.result, Proof)]
+    codes += [34 for result in results if isinstance(result, Refuted)]
+    codes += [35 for result in results if isinstance(result, NotVerified)]
+    if codes:
+        raise Failed(codes[0])
