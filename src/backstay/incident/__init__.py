@@ -27,7 +27,7 @@ from backstay.incident.messages import resolved as resolved
 from backstay.incident.messages import update as update
 from backstay.incident.moments import Clock as Clock
 from backstay.incident.moments import clocks as clocks
-from backstay.incident.moments import disaster as disaster
+from backstay.incident.moments import moment as moment
 from backstay.incident.moments import next_internal as next_internal
 from backstay.incident.moments import said as said
 from backstay.incident.moments import say_between as say_between

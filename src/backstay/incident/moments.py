@@ -18,7 +18,7 @@ from backstay.verify import exact
 # ── the moment of the disaster ──────────────────────────────────────────────────────────────────────
 
 
-def disaster(checks: Iterable[CheckSeen]) -> Between | NotVerified:
+def moment(checks: Iterable[CheckSeen]) -> Between | NotVerified:
     """From the last green to the first red look, of the check that turned red first in the outage that goes on."""
     by_check: dict[str, list[CheckSeen]] = {}
     for fact in checks:
@@ -59,13 +59,13 @@ def said(earliest: datetime, latest: datetime, by: str) -> Between:
     return Between(earliest, latest, f"said by {by}")
 
 
-def say_between(moment: Between | None) -> str:
+def say_between(range: Between | None) -> str:
     """`between … and … (smoke check health: last green, then red)`."""
-    if moment is None:
+    if range is None:
         return "not verified: nobody knows when it happened"
-    if moment.earliest == moment.latest:
-        return f"{say_moment(moment.latest)} ({moment.source})"
-    return f"between {say_moment(moment.earliest)} and {say_moment(moment.latest)} ({moment.source})"
+    if range.earliest == range.latest:
+        return f"{say_moment(range.latest)} ({range.source})"
+    return f"between {say_moment(range.earliest)} and {say_moment(range.latest)} ({range.source})"
 
 
 # ── clocks ──────────────────────────────────────────────────────────────────────────────────────────
