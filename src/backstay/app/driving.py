@@ -32,7 +32,7 @@ def new_run(kind: str, now: datetime) -> RunId:
 def _machine() -> str:
     """This boot of this machine, and this PID namespace: where a process id means what it means to us."""
     boot = Path("/proc/sys/kernel/random/boot_id").read_text().strip()[:8]
-    return f"{socket.gethostname()}.{boot}.{os.stat('/proc/self/ns/pid').st_ino}"
+    return f"{socket.gethostname()}.{boot}.{Path('/proc/self/ns/pid').stat().st_ino}"
 
 
 def _start_of(pid: int) -> str | None:

@@ -1,12 +1,10 @@
 """The ports of one plan at one site, bundled for a run: the only place where a component meets its concrete keeper."""
 
-import socket
-from collections.abc import Callable
 from pathlib import Path
 from typing import Literal, assert_never
 
 from backstay.app.home import Home
-from backstay.errors import NotSupported, SecretMissing, ToolMissing
+from backstay.errors import NotSupported
 from backstay.plan import (
     PRIMARY,
     Component,
@@ -15,10 +13,8 @@ from backstay.plan import (
     PerSite,
     Plan,
     PostgresSource,
-    Ref,
     Site,
     SqliteSource,
-    Template,
 )
 from backstay.ports import Keeper, Vault, Workloads
 from backstay.values import Between, ComponentName, SiteName, VaultName
@@ -50,7 +46,7 @@ def estate(home: Home, plan: Plan, site: SiteName, mode: Mode, disaster: Between
         vault=vault,
         history=home.history,
         workloads=workloads,
-        prober=HttpProber(home.clock),
+        prober=HttpProber(home.base, home.clock, home.clock.stop.is_set),
         notifier=Nobody(),
         base=home.base,
         disaster=disaster,
@@ -95,9 +91,12 @@ def keeper_of(home: Home, component: Component, site: SiteName) -> Keeper:
             )
 
 
+KINDS = frozenset({"postgres", "sqlite", "files"})
+"""What this version has a keeper for."""
+
+
 def supported(component: Component) -> bool:
-    """Whether this version has a keeper for such a component."""
-    return isinstance(component.source, PostgresSource | SqliteSource | FilesSource)
+    return component.kind in KINDS
 
 
 def _at(home: Home, value: PerSite, component: Component, site: SiteName) -> str:

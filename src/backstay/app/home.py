@@ -137,7 +137,9 @@ class Home:
     @cached_property
     def journal(self) -> journals.OpenJournal:
         """The journal, with its epoch taken at the witness."""
-        return journals.open_journal(self.state, witness=self.vaults[self.plan.witness_vault()], clock=self.clock)
+        return journals.open_journal(
+            self.state, witness=lambda: self.vaults[self.plan.witness_vault()], clock=self.clock
+        )
 
     def adopt(self, by: str) -> None:
         """Write down the plan as it is now, in the journal and in every vault, unless it is the newest revision."""

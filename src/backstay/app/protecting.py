@@ -2,7 +2,7 @@
 
 from collections.abc import Callable, Sequence
 from contextlib import AbstractContextManager
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from datetime import timedelta
 from pathlib import Path
 from typing import Literal
@@ -11,11 +11,13 @@ from backstay import engine, protect
 from backstay.app.driving import driver, new_run
 from backstay.app.estate import keeper_of, scratch, supported
 from backstay.app.home import Home
+from backstay.app.laying import Laid, lay_down
+from backstay.engine.routine import Note
 from backstay.errors import BackstayError, Cancelled, NoProvenPoint, NoSuchPoint, NotSupported
 from backstay.facts import Point, PointTaken, Proof, ProofGiven, RoutineBegan, RoutineFailed
 from backstay.history import taken_order
 from backstay.plan import PRIMARY, Component
-from backstay.ports import Acting, PointReader, Progress, Vault
+from backstay.ports import Acting, Progress, Vault
 from backstay.values import ComponentName, PointId, VaultName
 from backstay.verbs.routine import Routine, prove_point, take_point
 
@@ -59,7 +61,7 @@ def backup(home: Home, names: Sequence[str], screen: Screen, *, only_due: bool =
             if only_due and not _due(home, component, vault):
                 continue
             with screen(f"taking {component.name} into {vault}") as progress:
-                came.append(Came(component.name, vault, _attempt(lambda: _take(home, component, vault, progress))))
+                came.append(Came(component.name, vault, _attempt(partial(_take, home, component, vault, progress))))
     home.seal()
     return came
 
@@ -111,7 +113,7 @@ def _take(home: Home, component: Component, name: VaultName, progress: Progress)
     routine = _routine(home, component, vault, "backup", progress)
     began = _began(home, routine, "backup", None)
 
-    def act(acting: Acting, note: engine.Note) -> PointTaken:
+    def act(acting: Acting, note: Note) -> PointTaken:
         return take_point(routine, note)
 
     def look(open_one: RoutineBegan) -> PointTaken | RoutineFailed:
@@ -138,24 +140,24 @@ def prove(
     home.adopt("backstay")
     came: list[Came] = []
     for component, vault, found in _to_prove(home, names, point):
-        if isinstance(found, BackstayError):
-            came.append(Came(component.name, vault, found))
+        if vault is None:
+            came.append(Came(component.name, None, found))
             continue
-        assert vault is not None, "a point is in a vault"
         with screen(f"proving {component.name} {found.id} from {vault}") as progress:
-            result = _attempt(lambda: _prove(home, component, vault, found.id, tier, progress))
+            result = _attempt(partial(_prove, home, component, vault, found.id, tier, progress))
         came.append(Came(component.name, vault, result))
     home.seal()
     return came
 
 
-def _to_prove(
-    home: Home, names: Sequence[str], point: str | None
-) -> "list[tuple[Component, VaultName | None, Point | BackstayError]]":
+Found = tuple[Component, VaultName, Point] | tuple[Component, None, BackstayError]
+
+
+def _to_prove(home: Home, names: Sequence[str], point: str | None) -> list[Found]:
     if point is not None:
         vault, found = find_point(home, PointId(point))
         return [(home.plan.component(found.component), vault, found)]
-    work: list[tuple[Component, VaultName | None, Point | BackstayError]] = []
+    work: list[Found] = []
     for component in chosen(home, names):
         if not supported(component):
             work.append((component, None, _unsupported(home, component)))
@@ -165,7 +167,7 @@ def _to_prove(
             missing = NoProvenPoint(
                 f"{component.name} has no recovery point in {vault}", hint=f"take one: backstay backup {component.name}"
             )
-            work.append((component, vault, points[-1] if points else missing))
+            work.append((component, vault, points[-1]) if points else (component, None, missing))
     return work
 
 
@@ -174,7 +176,7 @@ def _prove(home: Home, component: Component, name: VaultName, point: PointId, ti
     routine = _routine(home, component, vault, "proof", progress)
     began = _began(home, routine, "proof", point)
 
-    def act(acting: Acting, note: engine.Note) -> ProofGiven:
+    def act(acting: Acting, note: Note) -> ProofGiven:
         return ProofGiven(routine.run, prove_point(routine, point, scratch(home), tier))
 
     def look(open_one: RoutineBegan) -> RoutineFailed:
@@ -209,11 +211,10 @@ def newest_point(home: Home, component: ComponentName) -> tuple[VaultName, Point
     return name, point
 
 
-def restore_to(home: Home, component: str, to: Path, point: str | None, progress: Progress) -> tuple[VaultName, Point]:
-    """Lay a point down in a folder of its own. Needs a vault and a key, and no plan."""
+def restore_to(home: Home, component: str, to: Path, point: str | None, progress: Progress) -> Laid:
+    """Lay a point down in a folder of its own. Needs a vault and a key, and no plan. Raises TargetNotEmpty, NoSuchPoint,
+    DiskFull and what the vault raises."""
     name, found = newest_point(home, ComponentName(component)) if point is None else find_point(home, PointId(point))
     if found.component != component:
         raise NoSuchPoint(f"the point {found.id} is of {found.component}, not of {component}")
-    reader: PointReader = home.vaults[name].open(found.id)
-    lay_down(reader, to, progress)
-    return name, found
+    return Laid(found, name, lay_down(home.vaults[name].open(found.id), to.absolute(), progress))

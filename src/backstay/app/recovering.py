@@ -3,8 +3,7 @@
 import secrets
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
-from dataclasses import dataclass
-from datetime import datetime
+from dataclasses import dataclass, replace
 
 from backstay import config, engine, incident, recover
 from backstay.app.driving import Watch, driver, new_run
@@ -18,21 +17,27 @@ from backstay.facts import (
     DisasterDeclared,
     Fact,
     LineageBegan,
-    PersonAnswered,
     PlanAdopted,
     RecoveryDeclared,
     RunAttached,
-    RunCancelled,
     RunStarted,
-    StepRetried,
-    StepSkipped,
 )
-from backstay.history import StepState
-from backstay.machine import RunState
+from backstay.machine import RunState, fold
 from backstay.plan import PRIMARY, Mode, Phase, Plan, Restore
 from backstay.ports import Progress, World, unwatched
 from backstay.recover import NoRecovery
-from backstay.values import Between, ComponentName, Digest, IncidentId, PersonName, RunId, SiteName, StreamName, count
+from backstay.values import (
+    Between,
+    ComponentName,
+    Digest,
+    IncidentId,
+    PersonName,
+    PointId,
+    RunId,
+    SiteName,
+    StreamName,
+    count,
+)
 from backstay.verbs.dry import Dry
 from backstay.verbs.guard import Guarded
 from backstay.verbs.world import PortWorld
@@ -81,7 +86,7 @@ class Prepared:
 
 
 def prepare(home: Home, wanted: Wanted) -> Prepared:
-    """Everything that can be refused is refused here. Raises UnknownName, NotAuthorised, NoProvenPoint, NotSupported."""
+    """What can be refused is refused here. Raises UnknownName, NotAuthorised, NoProvenPoint, NotSupported."""
     plan = home.plan
     person = somebody(plan, wanted.by)
     standing = "drill" if wanted.mode is not Mode.LIVE else _standing(plan, person, wanted)
@@ -90,17 +95,13 @@ def prepare(home: Home, wanted: Wanted) -> Prepared:
         refuse_shared_places(home)
     scenario = plan.scenario(wanted.scenario)
     if wanted.point is not None:
-        from dataclasses import replace
-
-        from backstay.values import PointId
-
         named = recover.with_point(scenario, wanted.point[0], PointId(wanted.point[1]))
         plan = replace(plan, scenarios={**plan.scenarios, scenario.name: named})
     phases = recover.compile(plan, wanted.scenario, site, wanted.mode, _good(home, plan, wanted.scenario))
     if isinstance(phases, NoRecovery):
         raise NoProvenPoint(phases.why, hint=phases.hint)
-    history = home.history()
-    disaster = wanted.disaster or incident.moment(history.checks)
+    seen = incident.disaster(home.history().checks)
+    disaster = wanted.disaster or (seen if isinstance(seen, Between) else None)
     steps = [step for phase in phases for step in phase.steps]
     destroys = [(step.name or str(step.id), said) for step in steps if (said := recover.blast_radius(step))]
     return Prepared(wanted, person, standing, scenario.title, phases, tuple(destroys), disaster)
@@ -216,22 +217,21 @@ def _afterwards(home: Home, state: RunState) -> None:
     if started.mode is not Mode.LIVE:
         return
     seen = history.run(started.run)
-    assert seen is not None and state.ended is not None, "the run has just ended"
+    assert seen is not None, "the journal has the run that was driven"
+    assert state.ended is not None, "it has just ended"
     known = {fact.component for _, fact in history.lineages if fact.run == started.run}
     for component in started.components:
         restored = seen.restored(component)
-        if restored is None or restored.state is not StepState.SUCCEEDED or component in known:
+        if restored is None or component in known:
             continue
-        if (lineage := restored.values.get("lineage")) and (origin := _origin(restored.values, seen.steps)):
-            _append(home, f"component/{component}", LineageBegan(component, started.run, origin, lineage))
+        lineage, origin = restored.values.get("lineage"), restored.values.get("point")
+        if lineage and origin:
+            fact = LineageBegan(component, started.run, PointId(origin), lineage)
+            _append(home, f"component/{component}", fact)
     if started.incident is not None and state.ended.result == "recovered":
         found = history.incident(started.incident)
         if found is not None and found.recovered is None:
             _append(home, f"incident/{started.incident}", RecoveryDeclared(started.by, state.ended.why))
-
-
-def _origin(values: Mapping[str, str], steps: object) -> "str":
-    return values.get("point", "")
 
 
 def _append(home: Home, stream: str, fact: Fact) -> None:
@@ -245,8 +245,6 @@ def _append(home: Home, stream: str, fact: Fact) -> None:
 
 def state_of(home: Home, run: RunId) -> RunState:
     """Raises NoSuchRun."""
-    from backstay.machine import fold
-
     facts = home.journal.read(engine.stream_of(run))
     if not facts:
         raise NoSuchRun(f"the journal has no run {run}", hint="`backstay status` shows the open ones")
@@ -273,14 +271,3 @@ def open_run(home: Home, run: str | None) -> RunId:
     if len(found) > 1:
         raise Usage("several runs are open: say which", detail=", ".join(found))
     return found[0]
-
-
-# ── what people say to a run ─────────────────────────────────────────────────────────────────────
-
-
-def tell(home: Home, run: RunId, fact: "PersonAnswered | StepSkipped | StepRetried | RunCancelled") -> None:
-    engine.tell(home.journal, run, fact, driver(home).signed)
-
-
-def last_answer(moment: datetime) -> str:
-    return f"{moment:%H:%M:%S} UTC"

@@ -24,12 +24,13 @@ def refuse_shared_places(home: Home) -> None:
     for component in home.plan.components.values():
         for value in _places(component):
             here, there = value.on(SANDBOX), value.on(PRIMARY)
-            if supported(component) and here is not None and there is not None:
-                if here.render(home.secrets.value) == there.render(home.secrets.value):
-                    raise NotAuthorised(
-                        f"a drill would touch production: {component.name} has one place for both sites",
-                        hint=f"give {component.name} a place of its own for the site sandbox",
-                    )
+            if not supported(component) or here is None or there is None:
+                continue
+            if here.render(home.secrets.value) == there.render(home.secrets.value):
+                raise NotAuthorised(
+                    f"a drill would touch production: {component.name} has one place for both sites",
+                    hint=f"give {component.name} a place of its own for the site sandbox",
+                )
 
 
 def _places(component: Component) -> tuple[PerSite, ...]:

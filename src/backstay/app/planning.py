@@ -1,0 +1,108 @@
+"""The plan file, and everything that has to be there before the first backup."""
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+from backstay import config, vault
+from backstay.app.home import PLAN_FILE, Home, find_plan
+from backstay.errors import PlanMissing, VaultExists, VaultMissing
+from backstay.values import Digest, count, listed
+
+STARTER = """\
+# What is protected, what was promised, who may decide, and how each disaster is survived.
+# `backstay plan check` finds every mistake; docs/reference/plan-file.md has every setting.
+backstay: 1
+
+system: {name: my-platform, title: My platform}
+
+objectives: {rto: 1h, rpo: 24h}
+
+sites:
+  primary: {}
+
+vaults:
+  local: {url: ./vault, keep: 30d}
+
+components:
+  database:
+    postgres: "${env:DATABASE_URL}"
+    protect: {full: "02:00"}
+    prove:
+      ask:
+        - {sql: "SELECT count(*) FROM pg_class", expect: ">= 1", as: catalogue}
+
+people:
+  me: {name: The person who reads this, email: me@example.com}
+declaration:
+  authority: {alone: [me]}
+"""
+
+
+@dataclass(frozen=True, slots=True)
+class Checked:
+    path: Path
+    digest: Digest
+    remarks: tuple[str, ...]
+    sentence: str
+
+
+def check(home: Home) -> Checked:
+    """Raises PlanMissing, PlanInvalid with every problem."""
+    plan = home.plan
+    parts = [
+        count(len(plan.components), "component"),
+        count(len(plan.vaults), "vault"),
+        count(len(plan.scenarios), "scenario"),
+        count(len(plan.smoke), "smoke check"),
+    ]
+    sentence = f"{home.plan_path.name} is a good plan: {listed(parts)}; digest {plan.digest[:23]}"
+    return Checked(home.plan_path, plan.digest, tuple(config.remarks(plan)), sentence)
+
+
+def init(home: Home) -> Iterator[str]:
+    """Make what is missing, and say of each part whether it was made or there. Nothing is ever overwritten."""
+    try:
+        path = find_plan(home.asked.plan, home.here)
+    except PlanMissing:
+        if home.asked.plan is not None:
+            raise
+        path = home.here / PLAN_FILE
+        with path.open("x", encoding="utf-8") as file:
+            file.write(STARTER)
+        yield f"✔ wrote a first plan to {path.name}: edit it, then run `backstay init` again"
+        return
+    yield f"✔ the plan {path.name} is good: {count(len(home.plan.components), 'component')}"
+    yield from _key(home)
+    for name, place in home.plan.vaults.items():
+        try:
+            vault.create(
+                home.store(name),
+                plan_name=home.plan.system.name,
+                keys=home.keys,
+                recipients=_readers(home, place.readers),
+                now=home.clock.now(),
+            )
+            yield f"✔ made the vault {name} in {home.store(name).describe()}"
+        except VaultExists:
+            yield f"✔ the vault {name} is there: {home.store(name).describe()}"
+        if name not in home.vaults:
+            raise VaultMissing(f"the vault {name} was made, and cannot be opened")
+    home.adopt("backstay")
+    home.seal()
+    yield f"✔ the journal is in {home.state}, epoch {home.journal.epoch}"
+    yield "next: backstay backup, then backstay verify"
+
+
+def _key(home: Home) -> Iterator[str]:
+    if home.key_path.exists():
+        yield f"✔ the key is there: {home.key_path}"
+        return
+    vault.new_key(home.key_path)
+    yield f"✔ made the key {home.key_path}: without it the vault opens for nobody. Keep a copy in a safe, now."
+
+
+def _readers(home: Home, readers: tuple[str, ...]) -> tuple[str, ...]:
+    """Those whom the plan names, and our own key: who makes a vault must be able to prove what is in it."""
+    own = home.keys.recipient
+    return tuple(dict.fromkeys((*readers, *([own] if own else []))))
