@@ -23,8 +23,9 @@ class BackstayError(Exception):
 
     def __str__(self) -> str:
         lines = [f"E{self.code:02d}  {self.message}"]
-        lines += [f"  known: {self.detail}"] if self.detail else []
-        lines += [f"  try:   {self.hint}"] if self.hint else []
+        # Of several lines, the later ones stand below the first.
+        lines += ["  known: " + self.detail.replace("\n", "\n" + " " * 9)] if self.detail else []
+        lines += ["  try:   " + self.hint.replace("\n", "\n" + " " * 9)] if self.hint else []
         return "\n".join(lines)
 
 

@@ -64,3 +64,13 @@ def test_what_a_page_owes_is_found() -> None:
         "Ghost does not say what happened",
         "Ghost does not say what to do",
     ]
+
+
+def test_three_parts_and_a_number_each_line_below_its_own() -> None:
+    error = errors.ToolFailed("pg_dump ended with status 1", detail="one\ntwo", hint="try it by hand")
+    assert str(error).splitlines() == [
+        "E44  pg_dump ended with status 1",
+        "  known: one",
+        "         two",
+        "  try:   try it by hand",
+    ]
