@@ -13,6 +13,7 @@ from backstay.facts import (
     CannotTell,
     CheckSeen,
     CommandTaken,
+    ComponentsClaimed,
     DidNot,
     DisasterDeclared,
     Driving,
@@ -94,7 +95,7 @@ def entry(fact: Fact) -> tuple[str, str] | None:
         case JournalOpened(epoch, host=host, witness=witness):
             seen = f"witnessed by {witness}" if witness else "no vault could witness it"
             return f"The journal was opened on {host} as epoch {epoch}; {seen}", MACHINE
-        case RoutineBegan() | RunAttached():
+        case RoutineBegan() | RunAttached() | ComponentsClaimed():
             return None
         case PointTaken(point=point, took=took, vault=vault):
             stored = f"{say_size(point.size_bytes)}, {say_size(point.stored_bytes)} stored in {vault}"
