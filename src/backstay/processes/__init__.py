@@ -20,6 +20,7 @@ from backstay.processes.command import Limits as Limits
 from backstay.processes.locks import holding as holding
 from backstay.processes.running import Finished as Finished
 from backstay.processes.running import Running as Running
+from backstay.processes.running import kill_all as kill_all
 from backstay.processes.running import reading as reading
 from backstay.processes.running import run as run
 from backstay.processes.running import start as start

@@ -5,6 +5,7 @@ import io
 import os
 import signal
 import threading
+import weakref
 from collections.abc import Callable, Iterable
 from contextlib import suppress
 from dataclasses import dataclass
@@ -21,6 +22,7 @@ from backstay.values import say_size, say_span
 if TYPE_CHECKING:
     from _typeshed import WriteableBuffer
 
+_ALIVE: "weakref.WeakSet[Running]" = weakref.WeakSet()
 _AFTERWARDS_S = 10.0
 """How long we wait for the kernel to end what was killed. Longer: it hangs inside the kernel, on a dead disk or NFS."""
 
@@ -102,6 +104,14 @@ def start(
         raise
 
 
+def kill_all() -> None:
+    """Kill every program that this process started and has not let go, with all that they started. Does not wait long:
+    for a lease that runs out."""
+    for running in list(_ALIVE):
+        with suppress(BackstayError):
+            running.kill()
+
+
 # ── running ──────────────────────────────────────────────────────────────────────────────────────
 
 
@@ -120,6 +130,7 @@ class Running:
                 fcntl.fcntl(pipe.fileno(), fcntl.F_SETPIPE_SZ, PIECE_BYTES)
             self._output = cast(BinaryIO, io.BufferedReader(_Truthful(self, cast(io.FileIO, pipe)), PIECE_BYTES))
         self._thread = threading.Thread(target=self._follow, name=f"{self.command.name}-{self.pid}", daemon=True)
+        _ALIVE.add(self)
         self._thread.start()
 
     def __enter__(self) -> "Running":
@@ -215,6 +226,7 @@ class Running:
             process.stderr.close()
         if self._output is None and process.stdout is not None:
             process.stdout.close()
+        _ALIVE.discard(self)
         self._over.set()
 
     def _ask(self, word: bytes, patience_s: float) -> Finished:
