@@ -109,7 +109,7 @@ def _foreign(estate: Estate, requests: list[Request], acting: Acting, given: Map
         return "" if ref.space is Space.SAVED else words(ref)
 
     for request in requests:
-        address = urlsplit(request.url.render(look_up)).netloc.rpartition("@")[2].lower()
+        address = _address(request.url.render(look_up))
         if address in others:
             yield f"{address}, an endpoint of the site {others[address]!r}"
 
@@ -120,5 +120,13 @@ def _addresses(estate: Estate, site: SiteName) -> set[str]:
     found: set[str] = set()
     for endpoint in estate.plan.site(site).endpoints.values():
         if not any(True for _ in endpoint.refs()):
-            found.add(urlsplit(str(endpoint)).netloc.rpartition("@")[2].lower())
+            found.add(_address(str(endpoint)))
     return found - {""}
+
+
+def _address(url: str) -> str:
+    """Host and port, without credentials; empty for what is no URL."""
+    try:
+        return urlsplit(url).netloc.rpartition("@")[2].lower()
+    except ValueError:
+        return ""
