@@ -1,27 +1,52 @@
 """The Keeper of a PostgreSQL component: which way, and then straight to the module that knows it."""
 
-from contextlib import AbstractContextManager
+from collections.abc import Callable, Generator
+from contextlib import AbstractContextManager, contextmanager, suppress
 from pathlib import Path
 
+from backstay.adapters.postgres import recovery
+from backstay.adapters.postgres.answers import PostgresAnswers
+from backstay.adapters.postgres.checks import Checking, Tier
+from backstay.adapters.postgres.laying import write_durably
 from backstay.adapters.postgres.local import Taking
 from backstay.adapters.postgres.place import PostgresPlace
 from backstay.adapters.postgres.sandbox import sandbox
-from backstay.adapters.postgres.session import session
+from backstay.adapters.postgres.session import connect, defaults, parse, rows, session, where
+from backstay.adapters.postgres.site import Site, postmasters
 from backstay.adapters.postgres.source import choose_way
+from backstay.errors import AccessDenied, BackstayError, SourceUnsuitable
+from backstay.facts import CheckResult, Outcome, Sight
 from backstay.plan import PostgresWay
-from backstay.ports import Answers, Clock, PointReader, PointWriter, Progress, Taken, unwatched
+from backstay.ports import (
+    Acting,
+    Alive,
+    Answers,
+    Clock,
+    NotAlive,
+    PointReader,
+    PointWriter,
+    Progress,
+    Taken,
+    unwatched,
+)
+from backstay.values import digest_of, say_span
 
 
 class PostgresKeeper:
+    """Takes, proves and restores one PostgreSQL component. `reached` is told of each durable step of a recovery."""
+
     kind = "postgres"
 
-    def __init__(self, place: PostgresPlace, clock: Clock) -> None:
-        self._place, self._clock = place, clock
+    def __init__(self, place: PostgresPlace, clock: Clock, *, reached: Callable[[str], None] = recovery.nobody) -> None:
+        self._place, self._clock, self._reached = place, clock, reached
+
+    # ── taking and proving ──
 
     def take(self, into: PointWriter, progress: Progress = unwatched) -> Taken:
         with session(self._place.dsn) as db:
             way, why = choose_way(self._place, db)
         if way is PostgresWay.LOCAL:
+            self._site()
             return Taking(self._place, self._clock, into, progress, [why]).take()
         raise NotImplementedError
 
@@ -29,3 +54,88 @@ class PostgresKeeper:
         self, point: PointReader, folder: Path, progress: Progress = unwatched
     ) -> AbstractContextManager[Answers]:
         return sandbox(self._place, self._clock, point, folder, progress)
+
+    # ── the live one ──
+
+    def alive(self) -> Alive | NotAlive:
+        began = self._clock.elapsed()
+        try:
+            connect(self._place.dsn, within_s=2).close()
+        except AccessDenied as error:
+            return Alive(f"{error.message}: {error.detail}")
+        except BackstayError as error:
+            return self._somebody_there() or NotAlive(error.detail or error.message)
+        return Alive(f"{where(self._place.dsn)} answered in {say_span(self._clock.elapsed() - began)}")
+
+    def _somebody_there(self) -> Alive | None:
+        if self._place.data is None or not (running := postmasters(Site.of(self._place.data).data)):
+            return None
+        return Alive(f"process {running[0]} runs on {self._place.data}, and does not answer")
+
+    @contextmanager
+    def live(self) -> Generator[Answers]:
+        connect(self._place.dsn).close()
+
+        def inspect(tier: Tier) -> list[CheckResult]:
+            with session(self._place.dsn) as db:
+                return [check for check in Checking(self._clock).catalogue(db, {}) if check.code != "S01"]
+
+        yield PostgresAnswers(where(self._place.dsn), lambda: connect(self._place.dsn), inspect, self._place.patience)
+
+    # ── recovery ──
+
+    def preserve(self, acting: Acting) -> Outcome:
+        return recovery.preserve(self._site(), self._place, self._clock, acting)
+
+    def look_preserved(self, acting: Acting) -> Sight:
+        return recovery.look_preserved(self._site(), acting)
+
+    def restore(self, point: PointReader, acting: Acting, *, beside: bool = True) -> Outcome:
+        try:
+            site = self._site()
+        except SourceUnsuitable:
+            if not (told := point.point.about.get("data", "")):
+                raise
+            site = Site.of(Path(told))
+            self._remember(site.data)
+        return recovery.Recovery(site, self._place, self._clock, point, acting, beside, self._reached).run()
+
+    def look_restored(self, acting: Acting) -> Sight:
+        return recovery.look_restored(self._site(), acting)
+
+    def _site(self) -> Site:
+        """By the plan, by the server, or by what the server said the last time. Raises SourceUnsuitable when nobody
+        knows where the data directory is: a dead server cannot be asked."""
+        if self._place.data is not None:
+            return Site.of(self._place.data)
+        try:
+            with session(self._place.dsn) as db:
+                found = rows(db, "SELECT setting FROM pg_settings WHERE name = 'data_directory'")
+        except BackstayError as error:
+            if (remembered := self._remembered()) is not None:
+                return Site.of(remembered)
+            raise SourceUnsuitable(
+                "nobody knows where the data directory of this server is",
+                detail=f"the plan does not say, and the server does not answer: {error.detail}",
+                hint="write `data: /path/of/the/data/directory` into the component",
+            ) from None
+        if not found:
+            raise AccessDenied("the role may not ask where the data directory is", hint="grant it pg_read_all_settings")
+        self._remember(Path(str(found[0][0])))
+        return Site.of(Path(str(found[0][0])))
+
+    def _memory(self) -> Path:
+        words = defaults() | parse(self._place.dsn)
+        address = "\n".join(words.get(key, "") for key in ("host", "hostaddr", "port"))
+        return self._place.scratch / f"postgres-data-{digest_of(address.encode()).removeprefix('sha256:')[:16]}"
+
+    def _remember(self, data: Path) -> None:
+        """So that a server that is dead, or whose directory was renamed, can be found again. Only a hint."""
+        with suppress(OSError):
+            write_durably(self._memory(), str(data).encode())
+
+    def _remembered(self) -> Path | None:
+        try:
+            return Path(self._memory().read_text())
+        except (OSError, UnicodeDecodeError):
+            return None

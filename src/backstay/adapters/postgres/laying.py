@@ -16,7 +16,7 @@ from pathlib import Path
 from backstay.adapters.postgres.control import poisoned
 from backstay.adapters.postgres.layout import EMPTIED, Tablespace
 from backstay.adapters.postgres.programs import Programs
-from backstay.errors import Cancelled, Damaged, DiskFull, SourceUnsuitable, ToolFailed
+from backstay.errors import AccessDenied, Cancelled, Damaged, DiskFull, SourceUnsuitable, ToolFailed
 from backstay.facts import Point
 from backstay.ports import PointReader, Progress, Stored, unwatched
 from backstay.processes import Command, run
@@ -96,8 +96,13 @@ def lay(point: PointReader, ground: Ground, progress: Progress = unwatched) -> N
 
     Raises what `PointReader.extract` raises; Damaged when something that every cluster has is missing.
     """
-    point.extract(ground.data, place=ground.place, progress=progress)
     data = ground.data
+    (data / "pg_tblspc").mkdir(mode=0o700, parents=True, exist_ok=True)
+    for oid, folder in ground.spaces.items():
+        # First: whoever clears up after us finds the folder by its link.
+        (data / "pg_tblspc" / str(oid)).symlink_to(folder)
+        folder.mkdir(mode=0o700, parents=True, exist_ok=True)
+    point.extract(data, place=ground.place, progress=progress)
     missing = [
         name for name in (_CONTROL_LATER, Path("PG_VERSION"), Path("backup_label")) if not (data / name).exists()
     ]
@@ -109,9 +114,6 @@ def lay(point: PointReader, ground: Ground, progress: Progress = unwatched) -> N
         (data / "pg_wal" / "summaries").mkdir(mode=0o700, exist_ok=True)
     # The manual: a data directory that others may read is refused.
     data.chmod(0o700)
-    for oid, folder in ground.spaces.items():
-        folder.mkdir(mode=0o700, parents=True, exist_ok=True)
-        (data / "pg_tblspc" / str(oid)).symlink_to(folder)
     later = data / _CONTROL_LATER
     write_durably(data / "global" / "pg_control.poisoned", poisoned(later.read_bytes()))
     later.unlink()
@@ -183,7 +185,7 @@ def room(where: Path, what: str) -> Generator[None]:
             raise DiskFull(
                 f"no room left while {what}", detail=f"{where} is full", hint="make room, and try again"
             ) from error
-        raise SourceUnsuitable(f"{what} failed: {error.strerror}", detail=str(error.filename or where)) from error
+        raise AccessDenied(f"{what} failed: {error.strerror}", detail=str(error.filename or where)) from error
 
 
 def need_room(folder: Path, needed_bytes: int, what: str) -> None:

@@ -91,7 +91,7 @@ def environment(dsn: str, *, dbname: str | None = None) -> tuple[dict[str, str],
     return plain, ({"PGPASSWORD": words["password"]} if words.get("password") else {})
 
 
-def connect(dsn: str, *, dbname: str | None = None, name: str = "backstay") -> Connection:
+def connect(dsn: str, *, dbname: str | None = None, within_s: int | None = None) -> Connection:
     """A session in autocommit mode whose settings make values readable by programs.
 
     Raises SourceDown when nobody answers, AccessDenied when somebody does and refuses us.
@@ -99,7 +99,8 @@ def connect(dsn: str, *, dbname: str | None = None, name: str = "backstay") -> C
     words: dict[str, str | int] = dict(parse(dsn))
     words |= {"dbname": dbname} if dbname else {}
     words.setdefault("connect_timeout", CONNECT_S)
-    words |= {"application_name": name, "client_encoding": "UTF8"}
+    words |= {"connect_timeout": within_s} if within_s is not None else {}
+    words |= {"application_name": "backstay", "client_encoding": "UTF8"}
     try:
         connection = psycopg.connect(autocommit=True, **words)  # pyright: ignore[reportArgumentType]
     except psycopg.OperationalError as error:
