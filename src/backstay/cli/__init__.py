@@ -8,14 +8,16 @@ import json
 import os
 import signal
 import sys
+import traceback
 from collections.abc import Sequence
+from pathlib import Path
 
 from cyclopts import App
 
 from backstay import __version__
 from backstay.cli import options, planning, protecting, recovering, telling
 from backstay.cli.options import Failed
-from backstay.errors import BackstayError, Cancelled
+from backstay.errors import BackstayError, Cancelled, ToolMissing
 
 __all__ = ["app", "main", "options"]
 
@@ -35,20 +37,42 @@ for chapter in (planning, protecting, recovering, telling):
 def main(argv: Sequence[str] | None = None) -> None:
     """The entry point. Exits with 0, or the code of the error."""
     words = list(sys.argv[1:] if argv is None else argv)
+    as_json = "--json" in words
     # Asking to stop must look the same from a terminal, a service manager and a closed connection.
     signal.signal(signal.SIGTERM, signal.default_int_handler)
     try:
         app(words, exit_on_error=True)
     except BackstayError as error:
-        sys.exit(_fail(error, "--json" in words))
+        sys.exit(_fail(error, as_json))
     except Failed as failed:
         sys.exit(failed.code)
     except KeyboardInterrupt:
-        sys.exit(_fail(Cancelled("stopped", hint="see what is open with `backstay status`"), "--json" in words))
+        sys.exit(_fail(Cancelled("stopped", hint="see what is open with `backstay status`"), as_json))
+    except ImportError as error:
+        # An extra that is not installed is the operator's matter; a module of our own that is missing is a defect.
+        if error.name is None or error.name.partition(".")[0] == "backstay":
+            raise
+        hint = "install Backstay with the extra that this needs: pip install 'backstay[postgres]'"
+        sys.exit(_fail(ToolMissing(f"the Python package {error.name!r} is not installed here", hint=hint), as_json))
     except BrokenPipeError:
         # The reader of our output went away (`| head`): not an error of ours.
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         sys.exit(0)
+    except Exception as error:
+        # A defect of ours. People at 3 a.m. need to know that it is not theirs; we need the rest.
+        if os.environ.get("BACKSTAY_DEBUG"):
+            raise
+        sys.exit(_fail(_defect(error), as_json))
+
+
+def _defect(error: Exception) -> BackstayError:
+    frames = traceback.extract_tb(error.__traceback__)
+    where = f"{Path(frames[-1].filename).name}:{frames[-1].lineno}" if frames else "nowhere"
+    return BackstayError(
+        "a defect in Backstay itself",
+        detail=f"{type(error).__name__} at {where}; what was done so far is in the journal",
+        hint="try again with BACKSTAY_DEBUG=1 in the environment, and report what it prints",
+    )
 
 
 def _fail(error: BackstayError, as_json: bool) -> int:

@@ -17,7 +17,6 @@ from backstay.cli.options import Failed as Failed
 from backstay.cli.screen import consoles
 from backstay.values import stamp
 
-
 STATE_STYLE = {"kept": "green", "proven": "green", "broken": "bold red", "refuted": "bold red", "unproven": "yellow"}
 
 
@@ -41,9 +40,11 @@ class Page:
         """`columns`: heading to `left` or `right`. A cell that is a known state is coloured, and stays a word."""
         if self.common.json:
             return
-        table = Table(title=title or None, title_justify="left", title_style="bold", header_style="bold")
-        for heading, side in columns.items():
-            table.add_column(heading, justify="right" if side == "right" else "left", overflow="fold")
+        table = Table(title=title or None, title_justify="left", title_style="bold", header_style="dim", box=None)
+        for number, (heading, side) in enumerate(columns.items()):
+            justify = "right" if side == "right" else "left"
+            # The first column is a name that people copy: it is never broken.
+            table.add_column(heading, justify=justify, overflow="fold", no_wrap=number == 0)
         for row in rows:
             table.add_row(*(Text(cell, STATE_STYLE.get(cell, "")) for cell in row))
         self.out.print(table)

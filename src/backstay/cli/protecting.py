@@ -67,11 +67,14 @@ def points(*components: str, vault: VaultFolder = None, common: Common = HERE) -
     page = Page(common, vault)
     home = page.home()
     rows, now = telling.points(home, components), home.clock.now()
-    columns = {"point": "left", "component": "left", "data until": "left", "age": "right", "size": "right",
-               "stored": "right", "way": "left", "vault": "left", "proof": "left"}  # fmt: skip
+    columns = {"point": "left", "component": "left", "data until (UTC)": "left", "size": "right", "stored": "right",
+               "proof": "left"}  # fmt: skip
+    several = len(home.vaults) > 1
+    if several:
+        columns["vault"] = "left"
     cells = (
-        (r.point.id, r.point.component, local(r.point.moment), ago(r.point.moment, now), say_size(r.point.size_bytes),
-         say_size(r.point.stored_bytes), r.point.way, r.vault, r.proof)
+        (r.point.id, r.point.component, f"{local(r.point.moment)}, {ago(r.point.moment, now)}",
+         say_size(r.point.size_bytes), say_size(r.point.stored_bytes), r.proof, *([r.vault] if several else []))
         for r in rows
     )  # fmt: skip
     page.table("Recovery points", columns, cells)
@@ -246,11 +249,12 @@ def _say_error(page: "Page", one: "Came") -> None:
 def _fail_if_any(came: "Sequence[Came]") -> None:
     """Everything was said already: the exit code is the first failure's, or the worst proof's."""
     from backstay.cli.printing import Failed
+    from backstay.errors import PointNotVerified, PointRefuted
     from backstay.facts import NotVerified, Proof, Refuted
 
-    codes = [one.result.code for one in came if one.error is not None and not isinstance(one.result, Proof)]  # pyright: ignore[reportAttributeAccessIssue]
+    codes = [one.error.code for one in came if one.error is not None]
     results = [one.result.result() for one in came if isinstance(one.result, Proof)]
-    codes += [34 for result in results if isinstance(result, Refuted)]
-    codes += [35 for result in results if isinstance(result, NotVerified)]
+    codes += [PointRefuted.code for result in results if isinstance(result, Refuted)]
+    codes += [PointNotVerified.code for result in results if isinstance(result, NotVerified)]
     if codes:
         raise Failed(codes[0])

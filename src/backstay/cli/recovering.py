@@ -113,7 +113,7 @@ def drill(
     point: str | None = None,
     common: Common = HERE,
 ) -> None:
-    """Rehearse a recovery in the plan's sandbox: the same steps, another site, and a stopwatch. Nothing live is touched.
+    """Rehearse a recovery in the plan's sandbox: the same steps, and nothing live is touched.
 
     Example: `backstay drill database-loss --by devops-lead`
 
@@ -194,7 +194,7 @@ def _drive(page: "Page", home: "Home", run: str) -> None:
                     asked = questions[0]
                     raise WaitingForPerson(
                         f"run {run} waits for {' or '.join(asked.who) or 'somebody'}: {asked.question}",
-                        hint=f"answer with `backstay run answer {run} {asked.step} yes --by PERSON`, then `backstay resume`",
+                        hint=f"`backstay run answer {run} {asked.step} yes --by PERSON`, then `backstay resume`",
                     )
                 case Done():
                     break
