@@ -7,7 +7,6 @@ from enum import Enum
 from pathlib import Path
 from typing import Any
 
-from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
@@ -86,15 +85,5 @@ def plain(value: Any) -> Any:
             return str(value)
 
 
-def ago(moment: datetime | None, now: datetime) -> str:
-    from backstay.values import say_span
-
-    return "never" if moment is None else f"{say_span(now - moment)} ago"
-
-
 def local(moment: datetime) -> str:
     return moment.astimezone(UTC).strftime("%Y-%m-%d %H:%M:%S")
-
-
-def terminal() -> Console:
-    return Console(stderr=True, highlight=False)

@@ -61,19 +61,20 @@ def points(*components: str, vault: VaultFolder = None, common: Common = HERE) -
         A vault by its folder, without a plan.
     """
     from backstay.app import telling
-    from backstay.cli.printing import Page, ago, local
-    from backstay.values import say_size
+    from backstay.cli.printing import Page, local
+    from backstay.values import say_size, say_span
 
     page = Page(common, vault)
     home = page.home()
     rows, now = telling.points(home, components), home.clock.now()
-    columns = {"point": "left", "component": "left", "data until (UTC)": "left", "size": "right", "stored": "right",
-               "proof": "left"}  # fmt: skip
+    left, right = "left", "right"
+    columns = {"point": left, "component": left, "data until": left, "age": right, "size": right, "stored": right}
+    columns["proof"] = left
     several = len(home.vaults) > 1
     if several:
         columns["vault"] = "left"
     cells = (
-        (r.point.id, r.point.component, f"{local(r.point.moment)}, {ago(r.point.moment, now)}",
+        (r.point.id, r.point.component, local(r.point.moment), say_span(now - r.point.moment),
          say_size(r.point.size_bytes), say_size(r.point.stored_bytes), r.proof, *([r.vault] if several else []))
         for r in rows
     )  # fmt: skip
