@@ -36,7 +36,7 @@ CREATE TABLE orders (id bigserial PRIMARY KEY, ref uuid NOT NULL, at timestamptz
 INSERT INTO orders (ref, at, email, amount, body)
 SELECT gen_random_uuid(), now() - n * interval '1 second', 'customer' || (n * 7919 % 100003) || '@example.com',
        (n * 31 % 100000) / 100.0, jsonb_build_object('n', n, 'items', n % 7, 'note', md5(n::text), 'city', n % 3)
-FROM generate_series(1, {rows}) n;
+FROM generate_series(1::bigint, {rows}) n;
 CREATE INDEX ON orders (at);
 CREATE INDEX ON orders (ref);
 """
@@ -137,7 +137,7 @@ def logical(server: Server, folder: Path) -> list[Row]:
     name = server.make_database()
     peer_restore_s = timed(lambda: command(server, "pg_restore", "-j2", "-d", server.dsn(name), str(dump)))
     ours_restore_s = timed(lambda: backstay(server, home, "restore", "physical", "--to", str(folder / "restored2")))
-    dump_mb = dump.stat().st_size / 1e6
+    dump_mb, restored_mb = dump.stat().st_size / 1e6, stored_mb(folder / "restored2")
     return [
         Row("physical backup", "pg_dump -Fc", ours_s, peer_s, vault_mb, dump_mb),
         Row("logical backup", "pg_dump -Fc", logical_s, peer_s, logical_mb, dump_mb),
@@ -146,7 +146,7 @@ def logical(server: Server, folder: Path) -> list[Row]:
             "pg_restore -j2",
             ours_restore_s,
             peer_restore_s,
-            stored_mb(folder / "restored2"),
+            restored_mb,
             dump_mb,
         ),
     ]
