@@ -254,6 +254,12 @@ def test_what_is_required_is_used() -> None:
     assert CORE - used == set()
 
 
+def test_every_folder_is_a_package() -> None:
+    """Without `__init__.py` import-linter does not see it, and the order of layers is not checked."""
+    folders = {path.parent for path in (ROOT / "src/backstay").rglob("*.py")}
+    assert [str(folder.relative_to(ROOT)) for folder in folders if not (folder / "__init__.py").exists()] == []
+
+
 def test_every_law_has_something_to_look_at() -> None:
     seen = {module.chapter for module in modules()}
     assert {"values", "errors", "plan", "facts", "machine", "review"} <= PURE
