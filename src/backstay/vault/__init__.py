@@ -5,6 +5,8 @@ and `keys` (who may do what), `frames`, `packs` and `boxes` (what is sealed how)
 consists of), `lanes` and `writer` (making one), `reader` and `extract` (getting it back), `repository` (the Vault).
 """
 
+from backstay.vault.checks import Finding as Finding
+from backstay.vault.checks import check as check
 from backstay.vault.keyring import Keyring as Keyring
 from backstay.vault.keyring import Passphrase as Passphrase
 from backstay.vault.keyring import Recipient as Recipient
@@ -13,4 +15,4 @@ from backstay.vault.opening import lay_foundation as create
 from backstay.vault.repository import Repository as Repository
 from backstay.vault.repository import open_vault as open_vault
 
-__all__ = ["Keyring", "Passphrase", "Recipient", "Repository", "create", "new_key", "open_vault"]
+__all__ = ["Finding", "Keyring", "Passphrase", "Recipient", "Repository", "check", "create", "new_key", "open_vault"]

@@ -269,7 +269,7 @@ def _level(level: int) -> int:
 def write_item(item: Item) -> bytes:
     microseconds = (item.modified - _EPOCH) // timedelta(microseconds=1)
     head = _ENTRY.pack(_KINDS[item.kind], item.implied, item.mode, microseconds, item.size_bytes, len(item.mark))
-    return named(item.name) + head + item.mark + write_content(item.content)
+    return named(item.name) + head + item.mark + named(b"") + write_content(item.content)
 
 
 def read_item(cursor: Cursor) -> Item:
@@ -279,6 +279,7 @@ def read_item(cursor: Cursor) -> Item:
         raise ValueError("an entry with an impossible name")
     kind, implied, mode, microseconds, size, mark_size = cursor.unpack(_ENTRY)
     mark = cursor.take(mark_size)
+    cursor.name()  # kept free for attributes that a later version may add; whoever does not know them passes over
     content = read_content(cursor)
     if kind not in _KIND_OF or implied > 1 or mode > 0o7777 or size >= 1 << 63:
         raise ValueError("an entry of an unknown kind")

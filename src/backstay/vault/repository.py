@@ -81,7 +81,7 @@ class Repository:
             if newest is not None and names.read_point(key)[1][:16] != newest[0].id[:16]:
                 break  # ids sort by the second, and no further
             try:
-                found = self._point(key)
+                found = self.sealed_at(key)
             except (Damaged, ObjectMissing):
                 continue
             if found is not None and (newest is None or _age(found[0]) > _age(newest[0])):
@@ -89,13 +89,13 @@ class Repository:
         return (None, Nothing()) if newest is None else (newest[0].id, newest[1])
 
     def points(self, component: ComponentName | None = None) -> list[Point]:
-        found = (self._point(key) for key in self._sealed_keys(component))
+        found = (self.sealed_at(key) for key in self._sealed_keys(component))
         return sorted((point for point, _ in filter(None, found)), key=_age)
 
     def _sealed_keys(self, component: ComponentName | None) -> list[Key]:
         return [listed.key for listed in self.store.list(names.points(component))]
 
-    def _point(self, key: Key) -> tuple[Point, Content] | None:
+    def sealed_at(self, key: Key) -> tuple[Point, Content] | None:
         """What lies under a reserved key: a point with its root, or None for one that was expired."""
         box = self._box(key)
         body = box.json()
@@ -119,11 +119,11 @@ class Repository:
         ended = {names.read_point(key)[1]: key for key in self._sealed_keys(component)}
         for listed in self.store.list(names.reserved(component)):
             id = names.read_point(listed.key)[1]
-            yield id, id in ended and self._point(ended[id]) is not None
+            yield id, id in ended and self.sealed_at(ended[id]) is not None
 
     def open(self, point: PointId) -> Reading:
         keys = [key for key in self._sealed_keys(None) if key.endswith("/" + point.lower())]
-        if not names.is_point_id(point) or not keys or (found := self._point(keys[0])) is None:
+        if not names.is_point_id(point) or not keys or (found := self.sealed_at(keys[0])) is None:
             raise NoSuchPoint(
                 f"the vault {self.name} has no point {point}", hint="`backstay points` lists those that it has"
             )
@@ -134,7 +134,7 @@ class Repository:
         Raises Lapsed when it was sealed after all."""
         key = names.sealed(component, point)
         body = {"at": utc(now).isoformat(), "expired": why, "point": point}
-        if not self.store.put_if_absent(key, seal_json(self.opened, self._keys, key, body)) and self._point(key):
+        if not self.store.put_if_absent(key, seal_json(self.opened, self._keys, key, body)) and self.sealed_at(key):
             raise Lapsed(f"{point} was sealed in the meantime, and is a point")
 
     # ── beside the points ──
@@ -188,6 +188,11 @@ class Repository:
         from blake3 import blake3
 
         return blake3(body, key=self.opened.name_key).digest(16)
+
+    def reopen(self, key: Key) -> Box:
+        """A box as it is in the store now. Raises Damaged, ObjectMissing, WrongKey."""
+        self._boxes.pop(key, None)
+        return self._box(key)
 
     def _box(self, key: Key) -> Box:
         """An opened box. A signer we do not know may have been enrolled since we opened the vault."""

@@ -107,11 +107,6 @@ class Shelf:
         except ValueError as error:
             raise damaged(self.data_key(place), self.component, str(error), place) from None
 
-    def verify(self, id: bytes, chunk: bytes | memoryview, place: Place) -> None:
-        """Raises Damaged when `chunk` is not the one of that id."""
-        if self.opened.chunk_id(chunk) != id:
-            raise damaged(self.data_key(place), self.component, "it holds another chunk than it should", place)
-
     def zeros(self, size: int) -> bytes:
         """The id of so many zeros."""
         return self._nodes.get(b"zeros%d" % size, lambda: self.opened.chunk_id(bytes(size)))

@@ -1,0 +1,157 @@
+"""Fetching the chunks of files: which they are, where they lie, and their verified bytes.
+
+Frames that lie side by side in a pack are read at once. Every frame is opened with its own associated data, and every
+chunk is hashed again, before a byte of it is handed on.
+"""
+
+from collections.abc import Iterator
+from typing import NamedTuple
+
+from backstay.errors import BackstayError, Damaged, NoSuchPoint, ObjectMissing
+from backstay.facts import Point
+from backstay.ports import Kind, Stored
+from backstay.vault.nodes import Chunk, Content, Item, Small, Stream, Target
+from backstay.vault.packs import Place
+from backstay.vault.shelf import Shelf, damaged
+from backstay.vault.streams import StreamMap
+from backstay.vault.trees import Tree, shown
+
+READ_BYTES = 8 << 20
+"""At most this much is asked of the store at once."""
+GAP_BYTES = 32 << 10
+"""Frames with no more than this between them are read as one."""
+
+
+class Located(NamedTuple):
+    """A chunk and where it goes."""
+
+    offset: int
+    chunk: Chunk
+    file: int = 0
+    """Which of several files that are read together."""
+
+
+Fetched = tuple[Located, bytes | memoryview | None]
+"""A chunk and its bytes; None for zeros."""
+
+
+class Fetching:
+    """What lies behind one point."""
+
+    def __init__(self, shelf: Shelf, point: Point, root: Content) -> None:
+        self.point, self.shelf, self.tree = point, shelf, Tree(shelf, root)
+
+    def find(self, path: str) -> Item:
+        """Raises NoSuchPoint when nothing is there."""
+        if (item := self.tree.find(path)) is None:
+            raise NoSuchPoint(f"there is no {path!r} in point {self.point.id} of {self.point.component}")
+        return item
+
+    def items(self, under: str) -> Iterator[tuple[str, Item]]:
+        """Everything at or below `under`, folders first. Raises NoSuchPoint when nothing is there."""
+        if not under:
+            yield from self.tree.walk(self.tree.root)
+            return
+        item = self.find(under)
+        yield under, item
+        if item.kind is Kind.FOLDER:
+            yield from self.tree.walk(item.content, under)
+
+    def located(self, item: Item, start: int, end: int) -> Iterator[Located]:
+        """The chunks of a file that hold the bytes from `start` up to `end`. Raises Damaged, ObjectMissing."""
+        match item.content:
+            case Small(chunk):
+                if chunk.size != item.size_bytes:
+                    raise self._contradiction()
+                if start < end:
+                    yield Located(0, chunk)
+            case Stream():
+                map = StreamMap(self.shelf, item.content, item.size_bytes)
+                for leaf in map.leaves(start, end):
+                    chunks, at = map.chunks(leaf), leaf.start
+                    for i, size in enumerate(chunks.sizes):
+                        if at < end and at + size > start:
+                            yield Located(at, chunks.chunk(i))
+                        at += size
+            case _:
+                if item.size_bytes:
+                    raise self._contradiction()
+
+    def fetch(self, wanted: list[Located]) -> Iterator[Fetched]:
+        """The verified bytes of each chunk, in the order of the packs. Raises Damaged, ObjectMissing, WrongKey."""
+        places: dict[Place, list[Located]] = {}
+        for located in wanted:
+            if located.chunk.place is not None:
+                places.setdefault(located.chunk.place, []).append(located)
+            elif located.chunk.id == self.shelf.zeros(located.chunk.size):
+                yield located, None
+            else:
+                raise self._contradiction()
+        for run in runs(sorted(places)):
+            yield from self._fetch_run(run, places)
+
+    def _fetch_run(self, run: list[Place], places: dict[Place, list[Located]]) -> Iterator[Fetched]:
+        start = run[0].offset
+        try:
+            data = memoryview(self.shelf.read(run[0], start, run[-1].offset + run[-1].length - start))
+        except ObjectMissing:
+            for frame in run:
+                yield from self._fetch_moved(frame, places[frame])
+            return
+        for frame in run:
+            at = frame.offset - start
+            plain = memoryview(self.shelf.open_data(frame, data[at : at + frame.length]))
+            for located in places[frame]:
+                yield located, self._verified(located.chunk, frame, located.chunk.at, plain)
+
+    def _fetch_moved(self, hint: Place, wanted: list[Located]) -> Iterator[Fetched]:
+        """The pack that a hint names is gone: the index may know another."""
+        for located in wanted:
+            found = self.shelf.moved(located.chunk.id)
+            if found is None or found[0] == hint:
+                raise ObjectMissing(
+                    f"a pack of {self.point.component} is missing", detail=f"object {self.shelf.data_key(hint)}"
+                )
+            place, at = found
+            frame = self.shelf.read(place, place.offset, place.length)
+            yield located, self._verified(located.chunk, place, at, memoryview(self.shelf.open_data(place, frame)))
+
+    def _verified(self, chunk: Chunk, place: Place, at: int, plain: memoryview) -> memoryview:
+        data = plain[at : at + chunk.size]
+        if len(data) != chunk.size or self.shelf.opened.chunk_id(data) != chunk.id:
+            why = "it holds another chunk than it should"
+            raise damaged(self.shelf.data_key(place), self.point.component, why, place)
+        return data
+
+    def _contradiction(self) -> Damaged:
+        return Damaged(f"the map of a file of {self.point.component} contradicts itself")
+
+    def about(self, error: BackstayError, path: str) -> BackstayError:
+        """The same kind of error, naming the path that cannot be read."""
+        return type(error)(
+            f"{path!r} in point {self.point.id} of {self.point.component} cannot be read",
+            detail=f"{error.message}; {error.detail}" if error.detail else error.message,
+            hint=error.hint or "restore an older point, or the same one from another vault",
+        )
+
+
+def stored(path: str, item: Item) -> Stored:
+    target = shown(item.content.text) if isinstance(item.content, Target) else ""
+    size = item.size_bytes if item.kind is Kind.FILE else 0
+    return Stored(path, item.kind, item.mode, item.modified, size, target)
+
+
+def runs(places: list[Place]) -> Iterator[list[Place]]:
+    """Frames of one pack that lie close together, to be read at once."""
+    run: list[Place] = []
+    for place in places:
+        if run and (
+            place.pack != run[0].pack
+            or place.offset - (run[-1].offset + run[-1].length) > GAP_BYTES
+            or place.offset + place.length - run[0].offset > READ_BYTES
+        ):
+            yield run
+            run = []
+        run.append(place)
+    if run:
+        yield run
