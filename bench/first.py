@@ -26,6 +26,7 @@ vaults: {{local: {{url: ./vault, keep: 30d}}}}
 components:
   physical: {{postgres: {{url: "${{env:DATABASE_URL}}", way: local, data: {data}}}, protect: {{full: "02:00"}}}}
   logical: {{postgres: {{url: "${{env:DATABASE_URL}}", way: logical}}, protect: {{full: "02:00"}}}}
+scenarios: {{database-loss: {{uses: {{database: physical}}}}}}
 people: {{me: {{name: Me, email: me@example.com}}}}
 declaration: {{authority: {{alone: [me]}}}}
 """

@@ -4,6 +4,7 @@ from collections.abc import Callable, Sequence
 from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from datetime import timedelta
+from functools import partial
 from pathlib import Path
 from typing import Literal
 
@@ -212,7 +213,7 @@ def newest_point(home: Home, component: ComponentName) -> tuple[VaultName, Point
 
 
 def restore_to(home: Home, component: str, to: Path, point: str | None, progress: Progress) -> Laid:
-    """Lay a point down in a folder of its own. Needs a vault and a key, and no plan. Raises TargetNotEmpty, NoSuchPoint,
+    """Lay a point down in a folder of its own. Needs a vault and a key, no plan. Raises TargetNotEmpty, NoSuchPoint,
     DiskFull and what the vault raises."""
     name, found = newest_point(home, ComponentName(component)) if point is None else find_point(home, PointId(point))
     if found.component != component:

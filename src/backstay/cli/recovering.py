@@ -1,5 +1,6 @@
 """Chapter three: the day itself, and rehearsing it."""
 
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Literal
 
@@ -53,19 +54,37 @@ def smoke(*checks: str, site: str = "primary", common: Common = HERE) -> None:
         raise Failed(64 if "red" in colours else 35)
 
 
-def recover(
-    scenario: str,
-    *,
-    by: Annotated[str | None, Parameter(env_var="BACKSTAY_PERSON")] = None,
-    reason: str = "",
-    mode: Literal["live", "dry"] = "live",
-    point: str | None = None,
-    disaster: str | None = None,
-    site: str = "primary",
-    confirm: str | None = None,
-    break_glass: Annotated[bool, Parameter(negative="")] = False,
-    common: Common = HERE,
-) -> None:
+@Parameter(name="*")
+@dataclass(frozen=True)
+class Declaring:
+    """How a disaster is declared."""
+
+    by: Annotated[str | None, Parameter(env_var="BACKSTAY_PERSON")] = None
+    """Who declares: a person of the plan."""
+
+    reason: str = ""
+    """Why, in one sentence, for everybody who will read it later."""
+
+    mode: Literal["live", "dry"] = "live"
+    """`dry` prints every step with its targets, and changes nothing."""
+
+    point: str | None = None
+    """COMPONENT=POINT: restore this point, instead of the last known good."""
+
+    disaster: str | None = None
+    """When it happened, where the smoke checks did not see it: a moment, or two with `..` between."""
+
+    site: str = "primary"
+    """The site to recover."""
+
+    confirm: str | None = None
+    """The scenario's name, typed beforehand."""
+
+    break_glass: Annotated[bool, Parameter(negative="")] = False
+    """Declare without the approval that the plan asks for. Needs a reason; everybody is told."""
+
+
+def recover(scenario: str, *, how: Declaring = Declaring(), common: Common = HERE) -> None:
     """Declare a disaster and recover from it, step by step, with a stopwatch.
 
     Shows first what will be stopped and replaced, and wants the scenario's name typed. Stop it at any moment
@@ -77,22 +96,6 @@ def recover(
     ----------
     scenario
         A scenario of the plan; `backstay plan show` lists them.
-    by
-        Who declares: a person of the plan.
-    reason
-        Why, in one sentence, for everybody who will read it later.
-    mode
-        `dry` prints every step with its targets, and changes nothing.
-    point
-        COMPONENT=POINT: restore this point, instead of the last known good.
-    disaster
-        When it happened, where the smoke checks did not see it: a moment, or two with `..` between.
-    site
-        The site to recover.
-    confirm
-        The scenario's name, typed beforehand.
-    break_glass
-        Declare without the approval that the plan asks for. Needs a reason; everybody is told.
     """
     from backstay.app.recovering import Wanted
     from backstay.cli.asking import moment_range, named_point
@@ -101,9 +104,16 @@ def recover(
     from backstay.values import SiteName
 
     wanted = Wanted(
-        scenario, by, Mode(mode), SiteName(site), reason, moment_range(disaster, by), named_point(point), break_glass
+        scenario=scenario,
+        by=how.by,
+        mode=Mode(how.mode),
+        site=SiteName(how.site),
+        reason=how.reason,
+        disaster=moment_range(how.disaster, how.by),
+        point=named_point(how.point),
+        break_glass=how.break_glass,
     )
-    _run(Page(common), wanted, confirm)
+    _run(Page(common), wanted, how.confirm)
 
 
 def drill(
@@ -229,18 +239,28 @@ def show(run: str | None = None, *, common: Common = HERE) -> None:
     page.done(report.told)
 
 
+@Parameter(name="*")
+@dataclass(frozen=True)
+class Answering:
+    """What stands behind an answer."""
+
+    by: Annotated[str | None, Parameter(env_var="BACKSTAY_PERSON")] = None
+    """Who answers: a person of the plan."""
+
+    reason: str = ""
+    """Why; required to break the glass."""
+
+    sign_with: Path | None = None
+    """An OpenSSH ed25519 private key, without a passphrase, to sign the answer with."""
+
+    break_glass: Annotated[bool, Parameter(negative="")] = False
+    """Let an unsigned approval count. Needs a reason; everybody is told."""
+
+
 @run_app.command
 def answer(
-    run: str,
-    step: str,
-    said: str,
-    *,
-    by: Annotated[str | None, Parameter(env_var="BACKSTAY_PERSON")] = None,
-    reason: str = "",
-    sign_with: Path | None = None,
-    break_glass: Annotated[bool, Parameter(negative="")] = False,
-    common: Common = HERE,
-) -> None:
+    run: str, step: str, said: str, *, how: Answering = Answering(), common: Common = HERE
+) -> None:  # fmt: skip
     """Answer a question of a run: yes or no to an approval, happened or did-not where only a person can tell.
 
     An approval counts when it is signed with the key that the plan names for the person; without one it is a claim,
@@ -256,20 +276,13 @@ def answer(
         The step that asks.
     said
         The answer.
-    by
-        Who answers: a person of the plan.
-    reason
-        Why; required to break the glass.
-    sign_with
-        An OpenSSH ed25519 private key, without a passphrase, to sign the answer with.
-    break_glass
-        Let an unsigned approval count. Needs a reason; everybody is told.
     """
     from backstay.app import answering
     from backstay.cli.printing import Page
 
     page = Page(common)
-    told = answering.answer(page.home(), run, step, said, by, answering.How(reason, sign_with, break_glass))
+    behind = answering.How(how.reason, how.sign_with, how.break_glass)
+    told = answering.answer(page.home(), run, step, said, how.by, behind)
     page.say(told)
     page.done({"answer": told})
 
