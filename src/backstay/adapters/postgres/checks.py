@@ -128,7 +128,7 @@ def amcheck(programs: Programs, address: Mapping[str, str], dbname: str, *, full
         raise ToolMissing(f"there is no pg_amcheck in {programs.folder}")
     argv = [programs.path("pg_amcheck"), "--all", f"--maintenance-db={dbname}", "--install-missing", "--jobs=2"]
     argv += ["--heapallindexed"] if full else []
-    lines = _Lines()
+    lines = Lines()
     try:
         done = run(Command((*argv,), _AMCHECK, env=address, accept=frozenset({0, 2})), stdout=lines.add)
     except ToolFailed as error:
@@ -142,7 +142,7 @@ def amcheck(programs: Programs, address: Mapping[str, str], dbname: str, *, full
     return failed(f"pg_amcheck: {' '.join(line.strip() for line in lines.kept[:2])[:300]}")
 
 
-class _Lines:
+class Lines:
     """The first lines of an output."""
 
     def __init__(self, most: int = 40) -> None:
@@ -155,3 +155,9 @@ class _Lines:
         for line in whole:
             if len(self.kept) < self._most and line.strip():
                 self.kept.append("".join(c for c in line.decode("utf-8", "replace") if c.isprintable()))
+
+    def all(self) -> list[str]:
+        """With a last line that has no end."""
+        if self._rest:
+            self.add(b"\n")
+        return self.kept

@@ -4,18 +4,21 @@ from collections.abc import Callable, Generator
 from contextlib import AbstractContextManager, contextmanager, suppress
 from pathlib import Path
 
-from backstay.adapters.postgres import recovery
+from backstay.adapters.postgres import logical_recovery, recovery
 from backstay.adapters.postgres.answers import PostgresAnswers
 from backstay.adapters.postgres.checks import Checking, Tier
 from backstay.adapters.postgres.laying import write_durably
 from backstay.adapters.postgres.local import Taking
+from backstay.adapters.postgres.logical import Dumping
+from backstay.adapters.postgres.logical_recovery import LogicalRecovery
+from backstay.adapters.postgres.logical_room import logical_sandbox
 from backstay.adapters.postgres.place import PostgresPlace
 from backstay.adapters.postgres.sandbox import sandbox
 from backstay.adapters.postgres.session import connect, defaults, parse, rows, session, where
 from backstay.adapters.postgres.site import Site, postmasters
 from backstay.adapters.postgres.source import choose_way
-from backstay.errors import AccessDenied, BackstayError, SourceUnsuitable
-from backstay.facts import CheckResult, Outcome, Sight
+from backstay.errors import AccessDenied, BackstayError, SourceDown, SourceUnsuitable
+from backstay.facts import CheckResult, DidNot, Happened, Outcome, Sight
 from backstay.plan import PostgresWay
 from backstay.ports import (
     Acting,
@@ -46,13 +49,15 @@ class PostgresKeeper:
         with session(self._place.dsn) as db:
             way, why = choose_way(self._place, db)
         if way is PostgresWay.LOCAL:
-            self._site()
+            self._remember(self._site().data)
             return Taking(self._place, self._clock, into, progress, [why]).take()
-        raise NotImplementedError
+        return Dumping(self._place, self._clock, into, progress, [why]).take()
 
     def sandbox(
         self, point: PointReader, folder: Path, progress: Progress = unwatched
     ) -> AbstractContextManager[Answers]:
+        if point.point.way == "logical":
+            return logical_sandbox(self._place, self._clock, point, folder, progress)
         return sandbox(self._place, self._clock, point, folder, progress)
 
     # ── the live one ──
@@ -85,12 +90,18 @@ class PostgresKeeper:
     # ── recovery ──
 
     def preserve(self, acting: Acting) -> Outcome:
+        if self._way() is PostgresWay.LOGICAL:
+            return logical_recovery.preserve(self._place, self._clock, acting, self._database())
         return recovery.preserve(self._site(), self._place, self._clock, acting)
 
     def look_preserved(self, acting: Acting) -> Sight:
+        if self._way() is PostgresWay.LOGICAL:
+            return logical_recovery.look_preserved(self._place, acting, self._database())
         return recovery.look_preserved(self._site(), acting)
 
     def restore(self, point: PointReader, acting: Acting, *, beside: bool = True) -> Outcome:
+        if point.point.way == "logical":
+            return LogicalRecovery(self._place, self._clock, point, acting, beside, self._reached).run()
         try:
             site = self._site()
         except SourceUnsuitable:
@@ -101,7 +112,32 @@ class PostgresKeeper:
         return recovery.Recovery(site, self._place, self._clock, point, acting, beside, self._reached).run()
 
     def look_restored(self, acting: Acting) -> Sight:
-        return recovery.look_restored(self._site(), acting)
+        """Of either kind: which one it was is told by the point, and that is not in our hands here."""
+        seen: Sight = DidNot(f"run {acting.run} has restored nothing here")
+        with suppress(SourceUnsuitable):
+            seen = recovery.look_restored(self._site(), acting)
+        if isinstance(seen, DidNot) and self._place.way is not PostgresWay.LOCAL:
+            with suppress(SourceDown):
+                beside = logical_recovery.look_restored(self._place, acting, self._database())
+                seen = beside if isinstance(beside, Happened) else seen
+        return seen
+
+    def _way(self) -> PostgresWay:
+        """How this component is kept: by its files where its points were taken from them, which we remember. A server
+        that does not answer can only be kept by its files."""
+        if self._place.way is not PostgresWay.AUTO:
+            return self._place.way
+        if self._remembered() is not None:
+            return PostgresWay.LOCAL
+        try:
+            with session(self._place.dsn) as db:
+                return choose_way(self._place, db)[0]
+        except (SourceDown, AccessDenied):
+            return PostgresWay.LOCAL
+
+    def _database(self) -> str:
+        words = defaults() | parse(self._place.dsn)
+        return words.get("dbname") or words.get("user", "")
 
     def _site(self) -> Site:
         """By the plan, by the server, or by what the server said the last time. Raises SourceUnsuitable when nobody
@@ -121,7 +157,6 @@ class PostgresKeeper:
             ) from None
         if not found:
             raise AccessDenied("the role may not ask where the data directory is", hint="grant it pg_read_all_settings")
-        self._remember(Path(str(found[0][0])))
         return Site.of(Path(str(found[0][0])))
 
     def _memory(self) -> Path:
@@ -130,7 +165,8 @@ class PostgresKeeper:
         return self._place.scratch / f"postgres-data-{digest_of(address.encode()).removeprefix('sha256:')[:16]}"
 
     def _remember(self, data: Path) -> None:
-        """So that a server that is dead, or whose directory was renamed, can be found again. Only a hint."""
+        """Where points were taken from, so that a server that is dead, or whose directory was renamed, can be found
+        again. Only a hint: everything is looked at before it is touched."""
         with suppress(OSError):
             write_durably(self._memory(), str(data).encode())
 

@@ -4,6 +4,7 @@ psycopg and libpq do not print passwords, but they do quote what they could not 
 is then part of what is quoted. So the string is taken apart here first, and what cannot be taken apart is not repeated.
 """
 
+import os
 from collections.abc import Generator
 from contextlib import contextmanager
 from datetime import timedelta
@@ -30,6 +31,7 @@ Connection = psycopg.Connection[TupleRow]
 CONNECT_S = 5
 """How long a server may take to let us in. Two is the least that libpq honours."""
 
+_FILES = ("PGSERVICEFILE", "PGSYSCONFDIR", "PGPASSFILE")
 _SHOWN = ("host", "hostaddr", "port", "dbname", "user")
 _REFUSALS = (
     "authentication failed",
@@ -87,8 +89,10 @@ def environment(dsn: str, *, dbname: str | None = None) -> tuple[dict[str, str],
             "sslpassword in a connection string cannot be handed to pg_dump without showing it to every user",
             hint="use a key file without a passphrase, readable by this user alone",
         )
-    plain = {variables[key]: value for key, value in words.items() if key in variables and key != "password"}
-    return plain, ({"PGPASSWORD": words["password"]} if words.get("password") else {})
+    plain = {name: os.environ[name] for name in (*variables.values(), *_FILES) if name in os.environ}
+    plain |= {variables[key]: value for key, value in words.items() if key in variables}
+    password = plain.pop("PGPASSWORD", "")
+    return plain, ({"PGPASSWORD": password} if password else {})
 
 
 def connect(dsn: str, *, dbname: str | None = None, within_s: int | None = None) -> Connection:
