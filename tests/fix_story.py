@@ -6,7 +6,33 @@ from datetime import UTC, date, datetime, time, timedelta
 from decimal import Decimal
 from typing import Any, Literal
 
-from backstay.facts import CheckResult, Fact, Hold, Point, Proof, Recorded, Rung, Verdict
+from backstay import recover
+from backstay.facts import (
+    CheckResult,
+    CheckSeen,
+    CommandTaken,
+    DisasterDeclared,
+    Driving,
+    Ended,
+    Fact,
+    Hold,
+    Intended,
+    LineageBegan,
+    MessageSent,
+    Noted,
+    Point,
+    PointTaken,
+    Proof,
+    ProofGiven,
+    Recorded,
+    RecoveryDeclared,
+    RunAttached,
+    RunEnded,
+    Rung,
+    RunStarted,
+    Succeeded,
+    Verdict,
+)
 from backstay.plan import (
     Ask,
     Audience,
@@ -48,13 +74,16 @@ from backstay.plan import (
     Vendor,
 )
 from backstay.values import (
+    Between,
     ComponentName,
     Digest,
+    IncidentId,
     LineageId,
     Period,
     PersonName,
     PointId,
     RoleName,
+    RunId,
     ScenarioName,
     SiteName,
     StepId,
@@ -297,3 +326,101 @@ def plan(**changes: Any) -> Plan:
 
 def unsupported() -> Component:
     return Component(METRICS, PrometheusSource(words("http://prometheus:9090")), protect=Protect(full=DailyAt(time(2))))
+
+
+# ── a whole story ───────────────────────────────────────────────────────────────────────────────────
+
+
+def happened(run: RunStarted, *ends: tuple[str, float, str, dict[str, str]]) -> tuple[tuple[datetime, Fact], ...]:
+    """The facts of a run in which each step took some seconds and succeeded, one after the other."""
+    moment = run.declared
+    facts: list[tuple[datetime, Fact]] = [(moment, run), (moment, Driving("host1", 1, moment + HOUR))]
+    for step, seconds, saw, values in ends:
+        took = timedelta(seconds=seconds)
+        facts.append((moment, Intended(StepId(step), 1, 1)))
+        moment += took
+        facts.append((moment, Ended(StepId(step), 1, Succeeded(saw, values), took)))
+    return (*facts, (moment, RunEnded("recovered", f"{len(ends)} steps done")))
+
+
+def run_started(
+    of: Plan, id: str, when: datetime, mode: Mode, disaster: Between | None = None, **more: Any
+) -> RunStarted:
+    scenario = of.scenarios[ScenarioName("database-loss")]
+    phases = recover.compile(of, scenario.name, PRIMARY, mode)
+    assert not isinstance(phases, recover.NoRecovery)
+    site = PRIMARY if mode is Mode.LIVE else SiteName("sandbox")
+    given: dict[str, Any] = {
+        "run": RunId(id), "scenario": scenario.name, "title": scenario.title, "mode": mode, "plan": of.digest,
+        "site": site, "by": PersonName("devops-lead"), "incident": None, "declared": when, "disaster": disaster,
+        "objectives": scenario.objectives, "phases": phases, "components": recover.components_of(phases),
+    }  # fmt: skip
+    return RunStarted(**(given | more))
+
+
+TABLES = {"public.tenants": 12, "public.users": 480, "public.lattices": 40_000}
+POINT = point(at("02:00"))
+DISASTER = Between(at("09:59:30"), at("10:00:30"), "smoke check health: last green, then red")
+
+
+def usual_steps(slower: float = 1) -> tuple[tuple[str, float, str, dict[str, str]], ...]:
+    return (
+        ("1.1-stop-api", 2 * slower, "0 of api run", {"workload": "api", "found": "2", "running": "0"}),
+        ("1.2-preserve-database", 0.4, "moved aside to data.r2", {"kept": "/srv/data.r2"}),
+        ("2.1-choose-database", 0.2, f"{POINT.id} from local: the newest proven point",
+         {"chosen": "database", "point": POINT.id, "vault": "local", "moment": stamp(POINT.moment),
+          "because": "the newest proven point, 8 h old, proven at 2026-11-22 03:01:00 UTC"}),
+        ("2.2-restore-database", 24 * slower, "200 MB back, postmaster 4711 is up",
+         {"restored": "database", "point": POINT.id, "vault": "local", "newest": stamp(POINT.moment)}),
+        ("3.1-ask-database", 1.5, "database: 2 questions answered as expected; 40,492 rows in 3 tables",
+         {"rows": "40492", "tables": "3", "newest": stamp(POINT.moment),
+          **{f"rows.{name}": str(rows) for name, rows in TABLES.items()}}),
+        ("3.2-start-api", 3, "2 of api run", {"workload": "api", "running": "2"}),
+        ("3.3-smoke", 4, "3 checks green in 900 ms", {"smoke.health": "green", "last_green": stamp(at("10:04"))}),
+    )  # fmt: skip
+
+
+def whole_story() -> tuple[list[Recorded], list[Point], list[Proof]]:
+    """A point, its proof, a drill at night, a disaster in the morning, the recovery; and what the vault has."""
+    of = plan()
+    checks = (
+        check(),
+        check(rung=Rung.VOLUME, code="V01", name="rows",
+              said="40,492 rows in 3 tables; there is no earlier proof to compare with"),
+        check(rung=Rung.MEANING, code="M01", name="tenants", said="tenants: 12, as expected (>= 1)"),
+        check(rung=Rung.CLOCK, code="C01", name="age", said="1 h 1 min old, within 24 h (the RPO)"),
+    )  # fmt: skip
+    proven = proof(POINT, at("03:01"), *checks, counts=TABLES)
+    component = recorded(
+        "component/database",
+        (POINT.ended, PointTaken(RunId("b1"), LOCAL, POINT, 20 * SECOND)),
+        (proven.ended, ProofGiven(RunId("p1"), proven)),
+        (at("10:02"), LineageBegan(DATABASE, RunId("r2"), POINT.id, "pg-7300000000000000001-2")),
+    )
+    watch = recorded(
+        "watch",
+        (at("01:00"), CheckSeen("health", "green", at("01:00"), None)),
+        (at("10:00:30"), CheckSeen("health", "red", at("10:00:30"), at("09:59:30"), "connection refused")),
+    )
+    drill = recorded("run/d1", *happened(run_started(of, "d1", at("04:00"), Mode.DRILL), *usual_steps(1.5)))
+    incident = IncidentId("i1")
+    declared = DisasterDeclared(
+        incident, ScenarioName("database-loss"), PersonName("devops-lead"), "alone",
+        ("complete loss of the production environment",),
+        {"complete loss of the production environment": "health red since 2026-11-22 10:00:30 UTC"}, DISASTER,
+    )  # fmt: skip
+    story = recorded(
+        "incident/i1",
+        (at("10:03"), declared),
+        (at("10:03:01"), CommandTaken(PersonName("devops-lead"))),
+        (at("10:03:02"), RunAttached(RunId("r2"))),
+        (at("10:03:05"), MessageSent("internal", "emergency", PLAN, True)),
+        (at("10:03:06"), MessageSent("customers", "initial", PLAN, False, "no address is set")),
+        (at("10:03:30"), Noted(PersonName("dba-lead"), "The disk of db1 reported errors at 09:58.")),
+        (at("10:05"), RecoveryDeclared(PersonName("devops-lead"), "all smoke checks pass")),
+    )
+    live = recorded(
+        "run/r2",
+        *happened(run_started(of, "r2", at("10:03"), Mode.LIVE, DISASTER, incident=incident), *usual_steps()),
+    )
+    return in_order(component, watch, drill, story, live), [POINT], [proven]

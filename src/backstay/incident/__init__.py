@@ -19,11 +19,13 @@ from backstay.incident.authority import may_declare as may_declare
 from backstay.incident.authority import measure as measure
 from backstay.incident.authority import readings as readings
 from backstay.incident.authority import say_authority as say_authority
+from backstay.incident.messages import Blanks as Blanks
 from backstay.incident.messages import Message as Message
 from backstay.incident.messages import Situation as Situation
 from backstay.incident.messages import emergency as emergency
 from backstay.incident.messages import initial as initial
 from backstay.incident.messages import resolved as resolved
+from backstay.incident.messages import restored as restored
 from backstay.incident.messages import update as update
 from backstay.incident.moments import Clock as Clock
 from backstay.incident.moments import clocks as clocks

@@ -4,7 +4,7 @@ A message has a subject and a body, in plain text. What is not known is said so:
 sooner than a wrong promise.
 """
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 
 from backstay.estimate import Estimate, Expected
@@ -35,74 +35,116 @@ class Situation:
     commander: str = ""
 
 
-def emergency(situation: Situation) -> Message:
+@dataclass(frozen=True, slots=True)
+class Blanks:
+    """What a message has in its blanks. As it stands: the template that a document prints."""
+
+    company: str = "[Your Company]"
+    impact: str = "[describe impact]"
+    scenario: str = "[disaster type]"
+    commander: str = "[name]"
+    declared: str = "[time]"
+    expected: str = "[time]"
+    next_update: str = "[time]"
+    restored: str = "[time]"
+    duration: str = "[how long]"
+    cause: str = "[brief description]"
+    resolution: str = "[what was done]"
+    lost: str = "[what was lost, or that nothing was]"
+    published: str = "48 hours"
+
+
+def filled(of: Situation) -> Blanks:
+    return Blanks(
+        company=of.company,
+        impact=of.impact,
+        scenario=of.scenario or "not named",
+        commander=of.commander or "nobody has taken command yet",
+        declared=say_moment(of.declared),
+        expected=expected_at(of),
+        next_update=say_moment(of.next_update) if of.next_update else "as soon as we know more",
+    )
+
+
+def emergency(of: Situation | Blanks) -> Message:
     """The first word to the team: all hands."""
+    has = of if isinstance(of, Blanks) else filled(of)
     return Message(
         "DISASTER DECLARED",
         "DISASTER RECOVERY INITIATED\n\n"
-        f"Scenario: {situation.scenario or 'not named'}\n"
-        f"Declared: {say_moment(situation.declared)}\n"
-        f"Estimated Recovery: {expected_at(situation)}\n"
-        f"Incident Commander: {situation.commander or 'nobody has taken command yet'}\n\n"
+        f"Scenario: {has.scenario}\n"
+        f"Declared: {has.declared}\n"
+        f"Estimated Recovery: {has.expected}\n"
+        f"Incident Commander: {has.commander}\n\n"
         "All hands on deck.",
     )
 
 
-def initial(situation: Situation) -> Message:
+def initial(of: Situation | Blanks) -> Message:
     """Within minutes of the declaration."""
+    has = of if isinstance(of, Blanks) else filled(of)
     return Message(
         "[URGENT] Service Disruption - Disaster Recovery in Progress",
-        f"We are currently experiencing a service disruption affecting {situation.impact}.\n\n"
+        f"We are currently experiencing a service disruption affecting {has.impact}.\n\n"
         "Status: Disaster recovery procedures initiated\n"
-        f"Estimated Recovery: {expected_at(situation)}\n"
-        f"Next Update: {_next(situation)}\n\n"
+        f"Estimated Recovery: {has.expected}\n"
+        f"Next Update: {has.next_update}\n\n"
         "Our team is working to restore service as quickly as possible. We apologize for the inconvenience.\n\n"
-        f"- {situation.company} Operations Team",
+        f"- {has.company} Operations Team",
     )
 
 
-def update(situation: Situation, now: datetime, done: tuple[str, ...] = (), doing: str = "") -> Message:
+def update(of: Situation | Blanks, now: datetime | None, done: tuple[str, ...] = (), doing: str = "") -> Message:
     """While it goes on: what was done, what is being done, when the next word comes."""
-    since = say_span(max(now - situation.declared, timedelta()))
+    has = of if isinstance(of, Blanks) else filled(of)
+    since = ""
+    if isinstance(of, Situation) and now is not None:
+        since = f"; recovery began {say_span(max(now - of.declared, timedelta()))} ago"
     lines = "".join(f"- {one}\n" for one in done)
     return Message(
         "[UPDATE] Service Disruption - Disaster Recovery in Progress",
-        f"The disruption affecting {situation.impact} goes on; recovery began {since} ago.\n\n"
+        f"The disruption affecting {has.impact} goes on{since}.\n\n"
         + (f"Done so far:\n{lines}\n" if lines else "")
         + (f"Now: {doing}\n" if doing else "")
-        + f"Estimated Recovery: {expected_at(situation)}\n"
-        f"Next Update: {_next(situation)}\n\n"
-        f"- {situation.company} Operations Team",
+        + f"Estimated Recovery: {has.expected}\n"
+        f"Next Update: {has.next_update}\n\n"
+        f"- {has.company} Operations Team",
     )
 
 
-def resolved(
-    situation: Situation, restored: datetime, cause: str, resolution: str, lost: str, postmortem: str = "48 hours"
-) -> Message:
+def restored(of: Situation, at: datetime, cause: str, resolution: str, lost: str) -> Blanks:
+    """The blanks of the closing message. What is not known is said so."""
+    return replace(
+        filled(of),
+        restored=say_moment(at),
+        duration=say_span(max(at - of.declared, timedelta())),
+        cause=cause or "not known yet",
+        resolution=resolution or "not written down yet",
+        lost=lost or "not verified",
+    )
+
+
+def resolved(has: Blanks) -> Message:
     """When it is over. What was lost is said, always: a closing note that leaves it out is read as a lie later."""
     return Message(
         "[RESOLVED] Service Restored",
-        f"Service has been fully restored as of {say_moment(restored)}.\n\n"
+        f"Service has been fully restored as of {has.restored}.\n\n"
         "All systems are operational and functioning normally. We have verified functionality through comprehensive "
         "testing.\n\n"
         "Incident Summary:\n"
-        f"- Duration: {say_span(max(restored - situation.declared, timedelta()))}\n"
-        f"- Cause: {cause or 'not known yet'}\n"
-        f"- Resolution: {resolution}\n"
-        f"- Data: {lost}\n\n"
+        f"- Duration: {has.duration}\n"
+        f"- Cause: {has.cause}\n"
+        f"- Resolution: {has.resolution}\n"
+        f"- Data lost: {has.lost}\n\n"
         "We apologize for the disruption and appreciate your patience.\n\n"
-        f"A detailed post-mortem will be published within {postmortem}.\n\n"
-        f"- {situation.company} Operations Team",
+        f"A detailed post-mortem will be published within {has.published}.\n\n"
+        f"- {has.company} Operations Team",
     )
 
 
 def expected_at(situation: Situation) -> str:
-    """`about 22 min after the declaration, by 2026-11-22 12:22:00 UTC`; never a guess."""
+    """`about 22 min from the declaration, by 2026-11-22 12:31:00 UTC at worst`; never a guess."""
     if isinstance(situation.expected, Estimate):
         by = say_moment(situation.declared + situation.expected.worst)
-        return f"about {say_span(situation.expected.median)} from the declaration, by {by} at the latest seen so far"
+        return f"about {say_span(situation.expected.median)} from the declaration, by {by} at worst"
     return "not known yet"
-
-
-def _next(situation: Situation) -> str:
-    return say_moment(situation.next_update) if situation.next_update else "as soon as we know more"

@@ -152,7 +152,7 @@ def _care(plan: Plan, component: Component, history: History, now: datetime) -> 
             case Stale() | Fresh():
                 pass
         says += [
-            f"a {late.kind} point is due since {say_moment(late.since)} ({late.because})"
+            f"{'a full' if late.kind == 'full' else 'an incremental'} point is due since {say_moment(late.since)} ({late.because})"
             for late in protect.due(component, points, now, plan.timezone)
             if now - late.since > GRACE
         ]

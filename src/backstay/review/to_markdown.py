@@ -61,7 +61,9 @@ def _blocks(blocks: tuple[Block, ...], level: int) -> Iterator[str]:
 def _block(block: Block, level: int) -> Iterator[str]:
     match block:
         case Section(title, inner, anchor):
-            yield f'<a id="{anchor}"></a>\n\n{"#" * min(level, 6)} {escape(title)}'
+            # Only what the contents link to needs an anchor of its own: hosts differ in the ones they make.
+            yield f'<a id="{anchor}"></a>' if level == 2 else ""
+            yield f"{'#' * min(level, 6)} {escape(title)}"
             yield from _blocks(inner, level + 1)
         case Paragraph(text):
             yield _text(text, start=True)
@@ -136,7 +138,7 @@ def _code(text: str) -> str:
 
 def escape(text: str, *, start: bool = False) -> str:
     """Text on one line that no reader of Markdown takes for markup."""
-    line = " ".join(text.split())
+    line = re.sub(r"\s+", " ", text)
     line = _SPECIAL.sub(lambda found: "\\" + found[0], line)
     if start:
         line = _AT_START.sub(lambda found: found[1] + (found[2] if found[2][0].isdigit() else "\\" + found[2]), line)
