@@ -1,8 +1,8 @@
 """Text to Plan, or every problem at once.
 
 Reading goes in steps, each of which finds all that is wrong at its own level: `syntax` makes nodes with places out of
-YAML, `fragments` lays them over what the plan extends and over the built-in scenarios, `sections` declare what may stand
-where and build the words of `backstay.plan`, `secrets` and `meaning` look at the whole. A problem never stops the
+YAML, `fragments` lays them over what the plan extends and over the built-in scenarios, `sections` declare what may
+stand where and build the words of `backstay.plan`, `secrets` and `meaning` look at the whole. A problem never stops the
 others from being found: an operator edits the file once, not nine times.
 
 A plan does not know where it lies, so its digest is the same everywhere. Paths in it (vaults, data, pid files, working
@@ -15,12 +15,14 @@ from pathlib import Path
 
 from backstay.config.fragments import as_one_file, whole, with_built_in
 from backstay.config.meaning import wrong_promises
-from backstay.config.nodes import Entries, Node, Place, node_at
+from backstay.config.nodes import Entries, Node, Place
 from backstay.config.nodes import Problem as Problem
 from backstay.config.reading import At, Bad, Reading
+from backstay.config.reference import reference as reference
+from backstay.config.reference import schema as schema
+from backstay.config.remarks import remarks as remarks
 from backstay.config.secrets import refuse_literal_secrets
 from backstay.config.sections.whole import PLAN
-from backstay.config.spelling import nearest
 from backstay.config.syntax import LONGEST_TEXT_BYTES, Unreadable, decoded
 from backstay.errors import AccessDenied, PlanInvalid, PlanMissing
 from backstay.plan import Plan
@@ -29,20 +31,28 @@ from backstay.values import count, digest_of
 
 def load(path: Path | str) -> Plan:
     """The plan in a file. Raises PlanMissing, AccessDenied or PlanInvalid, whose detail lists every problem."""
+    return load_kept(path)[0]
+
+
+def load_kept(path: Path | str) -> tuple[Plan, bytes]:
+    """The plan in a file, and the same plan as one file whatever it extends: what a run keeps. `parse` of that gives
+    the same plan with the same digest. Raises like `load`."""
     data = _bytes_of(Path(path))
     try:
         text = decoded(data, str(path))
     except Unreadable as error:
         raise _invalid(str(path), [error.problem]) from None
-    return parse(text, str(path))
+    return _checked(text, str(path))
+
+
+def kept(path: Path | str) -> bytes:
+    """The second half of `load_kept`."""
+    return load_kept(path)[1]
 
 
 def parse(text: str, name: str) -> Plan:
     """The plan in a text; `name` stands in problems, and `extends` is relative to its folder. Raises PlanInvalid."""
-    plan, found, _ = _read(text, name)
-    if plan is None or found:
-        raise _invalid(name, found)
-    return plan
+    return _checked(text, name)[0]
 
 
 def problems(text: str, name: str) -> list[Problem]:
@@ -50,12 +60,11 @@ def problems(text: str, name: str) -> list[Problem]:
     return _read(text, name)[1]
 
 
-def kept(path: Path | str) -> bytes:
-    """The plan as one file, whatever it extends: what a run keeps. `parse` of it gives the same plan with the same
-    digest. Raises like `load`."""
-    data = _bytes_of(Path(path))
-    text = load(path) and decoded(data, str(path))
-    return _read(text, str(path))[2]
+def _checked(text: str, name: str) -> tuple[Plan, bytes]:
+    plan, found, data = _read(text, name)
+    if plan is None or found:
+        raise _invalid(name, found)
+    return plan, data
 
 
 def _bytes_of(path: Path) -> bytes:
@@ -76,7 +85,7 @@ def _read(text: str, name: str) -> tuple[Plan | None, list[Problem], bytes]:
     """The plan as far as it could be read, every problem in order, and the text that is kept."""
     reading = Reading()
     try:
-        tree = whole(text, name, reading.problems, lambda path: _limited(path))
+        tree = whole(text, name, reading.problems, _limited)
     except Unreadable as error:
         return None, [*reading.problems, error.problem], b""
     data = as_one_file(tree.root) if tree.extended else text.encode()
@@ -88,8 +97,9 @@ def _read(text: str, name: str) -> tuple[Plan | None, list[Problem], bytes]:
     plan = PLAN.read(At(reading, with_built_in(root), ()))
     refuse_literal_secrets(reading, root)
     if not isinstance(plan, Bad):
-        for path, message in wrong_promises(plan):
-            reading.problem(node_at(root, path).place, path, message)
+        sound = [w for w in wrong_promises(plan) if all(reading.is_sound(path) for path in w.because)]
+        for wrong in sound:
+            reading.problem(reading.place_of(root, wrong.path), wrong.path, wrong.message)
     reading.compare_names()
     order = {name: -1}
     found = sorted(set(reading.problems), key=lambda p: (order.get(p.file, 0), p.file, p.line, p.column, p.message))
@@ -118,6 +128,3 @@ def _not_a_mapping(reading: Reading, root: Node) -> None:
 def _invalid(name: str, found: list[Problem]) -> PlanInvalid:
     detail = "\n".join(str(problem) for problem in found)
     return PlanInvalid(f"{name} has {count(len(found), 'problem')}", detail=detail)
-
-
-__all__ = ["Problem", "kept", "load", "nearest", "parse", "problems"]

@@ -15,8 +15,9 @@ from backstay.config.nodes import Entries, Items, Node, Text, clipped
 from backstay.config.reading import BAD, At, Bad, Named
 from backstay.config.spelling import nearest, quoted
 from backstay.plan import Space, Template
-from backstay.values import LONGEST_NAME, is_name
+from backstay.values import LONGEST_NAME, is_name, listed
 
+S = TypeVar("S")
 T = TypeVar("T")
 T_co = TypeVar("T_co", covariant=True)
 Schema = dict[str, Any]
@@ -26,6 +27,8 @@ class Form(ABC, Generic[T_co]):
     """One kind of value. `says` completes "must be …"."""
 
     says: str
+    takes_nothing: bool = False
+    """Whether an empty value means something here."""
 
     @abstractmethod
     def read(self, at: At) -> T_co | Bad:
@@ -41,10 +44,7 @@ class Form(ABC, Generic[T_co]):
 
 def refuse(form: Form[Any], at: At) -> Bad:
     """Note that something of the wrong shape stands here."""
-    if isinstance(at.node, Text) and at.node.is_empty:
-        at.wrong(f"is empty: write {form.says}, or take the line out")
-    else:
-        at.wrong(f"must be {form.says}, not {at.shape}")
+    at.wrong(f"must be {form.says}, not {at.shape}")
     return BAD
 
 
@@ -100,7 +100,7 @@ class Choice(Form[T]):
 
     @property
     def says(self) -> str:  # pyright: ignore[reportIncompatibleVariableOverride]
-        return " or ".join(f"`{word}`" for word in self.words)
+        return listed((f"`{word}`" for word in self.words), "or")
 
     def read(self, at: At) -> T | Bad:
         if not isinstance(at.node, Text) or at.node.is_empty:
@@ -124,7 +124,7 @@ def a_name(text: str) -> str:
     if is_name(text):
         return text
     wish = "-".join("".join(c if c.isascii() and c.isalnum() else " " for c in text.lower()).split())[:LONGEST_NAME]
-    wish = wish.strip("-").lstrip("0123456789-")
+    wish = wish.strip("-")
     meant = f"; did you mean `{wish}`?" if is_name(wish) else ""
     raise ValueError(f"{quoted(text)} is not a name: small letters, digits and single hyphens{meant}")
 
@@ -218,7 +218,7 @@ class ListOf(Form[tuple[T, ...]]):
                 return BAD if isinstance(one, Bad) else (one,)
             return refuse(self, at)
         if len(at.node.items) < self.at_least:
-            at.wrong(f"is an empty list: write {self.says}, or take the line out")
+            at.wrong(f"is an empty list: write at least {'one' if self.at_least == 1 else self.at_least}")
             return BAD
         made = [self.item.read(at.into(number, node)) for number, node in enumerate(at.node.items)]
         good = tuple(item for item in made if not isinstance(item, Bad))
@@ -314,11 +314,11 @@ class Either(Form[T]):
 
 
 @dataclass(frozen=True)
-class Made(Form[T]):
+class Made(Form[T], Generic[S, T]):
     """A form whose value is made into something else, which may be refused."""
 
-    form: Form[Any]
-    make: Callable[[At, Any], "T | Bad"]
+    form: Form[S]
+    make: Callable[[At, S], "T | Bad"]
     as_: str = ""
 
     @property
@@ -345,8 +345,8 @@ class Placed(Generic[T]):
 
 
 @dataclass(frozen=True)
-class WithPlace(Form[Placed[T]]):
-    """A form that keeps the place, for checks that come when more was read."""
+class WithPlace(Form[Placed[T | Bad]]):
+    """A form that keeps the place, for checks that come when more was read; also of what could not be read."""
 
     form: Form[T]
 
@@ -354,9 +354,8 @@ class WithPlace(Form[Placed[T]]):
     def says(self) -> str:  # pyright: ignore[reportIncompatibleVariableOverride]
         return self.form.says
 
-    def read(self, at: At) -> Placed[T] | Bad:
-        value = self.form.read(at)
-        return BAD if isinstance(value, Bad) else Placed(value, at)
+    def read(self, at: At) -> Placed[T | Bad]:
+        return Placed(self.form.read(at), at)
 
     def schema(self) -> Schema:
         return self.form.schema()

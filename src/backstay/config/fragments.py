@@ -9,7 +9,6 @@ import json
 import re
 from collections.abc import Callable
 from dataclasses import dataclass
-from importlib import resources
 from pathlib import Path
 from typing import Any
 
@@ -112,6 +111,8 @@ def with_built_in(root: Entries) -> Entries:
 
 def built_in_names() -> tuple[str, ...]:
     """The names of the scenarios that come with Backstay."""
+    from importlib import resources
+
     files = (entry.name for entry in resources.files(SCENARIOS_PACKAGE).iterdir())
     return tuple(sorted(name.removesuffix(".yaml") for name in files if name.endswith(".yaml")))
 
@@ -121,6 +122,8 @@ _TREES: dict[str, Entries] = {}
 
 def _built_in(name: str) -> Entries:
     if name not in _TREES:
+        from importlib import resources
+
         text = resources.files(SCENARIOS_PACKAGE).joinpath(f"{name}.yaml").read_text("utf-8")
         problems: list[Problem] = []
         tree = compose(text, f"{BUILT_IN}{name}.yaml", problems)

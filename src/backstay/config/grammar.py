@@ -194,18 +194,16 @@ def json_path(text: str) -> str:
 
 # ── expectations and criteria ────────────────────────────────────────────────────────────────────
 
-_OPERATORS = ("!=", ">=", "<=", "=", ">", "<")
 _Op = Literal["=", "!=", ">=", ">", "<=", "<"]
+_OPERATORS: tuple[_Op, ...] = ("!=", ">=", "<=", "=", ">", "<")
 
 
 def expectation(text: str) -> Expectation:
     """`>= 1`, `= active`, `in {a, b}`, `within 24h`; a number alone means equal."""
     said = text.strip()
-    if said.startswith("=="):
-        raise ValueError(f"{quoted(text)}: equality is one `=`")
     for op in _OPERATORS:
         if said.startswith(op):
-            return _compared(text, cast("_Op", op), said[len(op) :].strip())
+            return _compared(text, op, said[len(op) :].strip())
     if found := re.fullmatch(r"in\s*\{(.*)\}", said, re.DOTALL):
         return _one_of(text, found.group(1))
     if found := re.fullmatch(r"within\s+(.+)", said):
@@ -224,15 +222,23 @@ def expectation(text: str) -> Expectation:
 def _compared(text: str, op: _Op, value: str) -> Compare:
     if not value:
         raise ValueError(f"{quoted(text)} compares with nothing: write it like {op} 1")
+    if value[0] in "<>=!":
+        end = f"; did you mean `{value[0]}= …`?" if op == "=" else ""
+        raise ValueError(f"{quoted(text)} is not an expectation{end}")
     if _NUMBER.fullmatch(value):
         return Compare(op, Decimal(value))
     if op not in ("=", "!="):
         raise ValueError(f"{quoted(text)}: `{op}` compares with a number")
-    return Compare(op, value)
+    return Compare(op, _unquoted(value))
+
+
+def _unquoted(value: str) -> str:
+    """`'active'` and `active` are the same text; `'1'` is a text and no number."""
+    return value[1:-1] if len(value) >= 2 and value[0] == value[-1] and value[0] in "'\"" else value
 
 
 def _one_of(text: str, inner: str) -> OneOf:
-    members = tuple(member.strip() for member in inner.split(","))
+    members = tuple(_unquoted(member.strip()) for member in inner.split(","))
     if not all(members):
         raise ValueError(f"{quoted(text)} has an empty member: write it like in {{a, b}}")
     return OneOf(members)
@@ -303,7 +309,7 @@ def recipient(text: str) -> str:
     if re.fullmatch(r"age1[a-z0-9]{0,20}(…|\.\.\.)", text):
         return text
     if text.upper().startswith("AGE-SECRET-KEY-"):
-        raise ValueError("is a secret key: write the public one, age1…, and keep this one out of every file")
+        raise ValueError("is not an age recipient: write the public key, age1…")
     if not re.fullmatch(r"age1[a-z0-9]{58}", text):
         raise ValueError(f"{quoted(text)} is not an age recipient: `age1` and 58 letters and digits")
     data = text[len("age1") :]

@@ -1,9 +1,11 @@
 """What is wrong with a plan though every part of it is well formed: promises that its schedules cannot keep.
 
-Pure: it looks at the plan as far as it could be read, and names paths. Who calls it knows the places.
+Pure: it looks at the plan as far as it could be read, and names paths. Who calls it knows the places, and drops what
+was concluded from a part that has problems of its own.
 """
 
 from collections.abc import Iterator
+from dataclasses import dataclass
 from datetime import timedelta
 
 from backstay.config import times
@@ -12,8 +14,17 @@ from backstay.config.sections.sources import DATABASES
 from backstay.plan import Component, Objectives, Plan, Scenario
 from backstay.values import say_span
 
-Wrong = tuple[Path, str]
 _MOMENT = timedelta(0)
+_WHOLE: Path = ("objectives",)
+
+
+@dataclass(frozen=True, slots=True)
+class Wrong:
+    """`because`: the parts of the plan from which this follows."""
+
+    path: Path
+    message: str
+    because: tuple[Path, ...]
 
 
 def wrong_promises(plan: Plan) -> Iterator[Wrong]:
@@ -25,7 +36,7 @@ def wrong_promises(plan: Plan) -> Iterator[Wrong]:
     for vault in plan.vaults.values():
         if vault.lock is not None and vault.lock > times.shortest(vault.keep):
             said = f"is locked for {say_span(vault.lock)}, longer than it is kept ({vault.keep}): keep it longer"
-            yield ("vaults", vault.name, "lock"), said
+            yield Wrong(("vaults", vault.name, "lock"), said, (("vaults", vault.name),))
     for scenario in plan.scenarios.values():
         yield from _targets(plan.objectives, scenario)
     yield from _approval(plan)
@@ -48,20 +59,23 @@ def _rpo(plan: Plan, component: Component) -> Iterator[Wrong]:
         return
     whose = f"an RPO of {say_span(rpo)}" + ("" if own is not None else ", which is the system's")
     path: Path = ("components", component.name, "protect")
+    because = (path, ("components", component.name, "objectives"), _WHOLE)
     gap = interval(component)
     if gap is None:
         if component.kind in DATABASES or component.protect.before is None:
-            yield path, f"nothing is scheduled, so it cannot keep {whose}: add `full` or `incremental`"
+            yield Wrong(path, f"nothing is scheduled, so it cannot keep {whose}: add `full` or `incremental`", because)
     elif gap > rpo:
         cure = ", or add `wal: continuous`" if component.kind == "postgres" else ""
-        yield path, f"a point every {say_span(gap)} cannot keep {whose}: take points more often{cure}"
+        said = f"a point every {say_span(gap)} cannot keep {whose}: take points more often{cure}"
+        yield Wrong(path, said, because)
 
 
 def _staleness(component: Component) -> Iterator[Wrong]:
     gap, max_age = interval(component), component.prove.max_age
     if gap is not None and max_age is not None and gap > max_age:
         said = f"a point every {say_span(gap)} is stale after {say_span(max_age)}, before the next one comes"
-        yield ("components", component.name, "prove", "max_age"), said
+        here: Path = ("components", component.name)
+        yield Wrong((*here, "prove", "max_age"), said, ((*here, "protect"), (*here, "prove")))
 
 
 def _keeping(plan: Plan, component: Component) -> Iterator[Wrong]:
@@ -71,8 +85,10 @@ def _keeping(plan: Plan, component: Component) -> Iterator[Wrong]:
     for name in plan.vaults_of(component):
         vault = plan.vaults.get(name)
         if vault is not None and vault.lock is not None and vault.lock > times.shortest(component.keep):
-            said = f"is kept for {component.keep}, and the vault {name} locks it for {say_span(vault.lock)}"
-            yield ("components", component.name, "keep"), said + ": keep it longer, or in other vaults"
+            locked = f"the vault {name} locks it for {say_span(vault.lock)}"
+            said = f"is kept for {component.keep}, and {locked}: keep it longer"
+            path: Path = ("components", component.name, "keep")
+            yield Wrong(path, said, (path, ("vaults", vault.name)))
 
 
 # ── losing time ──────────────────────────────────────────────────────────────────────────────────
@@ -83,16 +99,17 @@ def _targets(whole: Objectives, scenario: Scenario) -> Iterator[Wrong]:
     total = sum((phase.target or _MOMENT for phase in scenario.procedure), _MOMENT)
     path: Path = ("scenarios", scenario.name)
     if rto is not None and total > rto:
-        whose = "" if scenario.objectives.rto is not None else " of the system"
-        said = f"the targets of its phases add up to {say_span(total)}, more than the RTO{whose} of {say_span(rto)}"
-        yield (*path, "objectives", "rto") if scenario.objectives.rto is not None else path, said
+        whose = "the" if scenario.objectives.rto is not None else "the system's"
+        said = f"the targets of its phases add up to {say_span(total)}, more than {whose} RTO of {say_span(rto)}"
+        place = (*path, "objectives", "rto") if scenario.objectives.rto is not None else path
+        yield Wrong(place, said, (path, _WHOLE))
     for phase in scenario.procedure:
         longest = max((step.target or _MOMENT for step in phase.steps), default=_MOMENT)
         if phase.target is not None and longest > phase.target:
             said = (
                 f"a step of the phase `{phase.name}` may take {say_span(longest)}, the phase {say_span(phase.target)}"
             )
-            yield (*path, "procedure"), said
+            yield Wrong((*path, "procedure"), said, (path,))
 
 
 def _approval(plan: Plan) -> Iterator[Wrong]:
@@ -104,4 +121,5 @@ def _approval(plan: Plan) -> Iterator[Wrong]:
     left = len([person for person in authority.approvers if person != role.primary])
     if left < authority.needed <= len(authority.approvers):
         path: Path = ("declaration", "authority", "with_approval", "of")
-        yield path, f"without {role.primary}, who asks, {left} can approve, and {authority.needed} are needed"
+        said = f"without {role.primary}, who asks, {left} of {authority.needed} are left to approve: name somebody else"
+        yield Wrong(path, said, (("declaration",), ("roles",)))

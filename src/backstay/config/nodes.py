@@ -80,17 +80,3 @@ class Entries:
 
 
 Node = Text | Items | Entries
-
-
-def node_at(root: Node, path: Path) -> Node:
-    """The node at `path`, or the nearest one above it that was written."""
-    node = root
-    for part in path:
-        match node, part:
-            case Entries(), str() if part in node.entries:
-                node = node.entries[part][1]
-            case Items(), int() if part < len(node.items):
-                node = node.items[part]
-            case _:
-                break
-    return node

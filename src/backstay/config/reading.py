@@ -18,6 +18,10 @@ BUILT_IN: Final = "built-in:"
 """How the name of a file begins that comes with Backstay."""
 
 
+MOST_SUGGESTED = 500
+"""How many unknown names get a suggestion: a plan with more has another problem, and comparing costs time."""
+
+
 class Bad(Enum):
     BAD = "could not be read; the problem was noted"
 
@@ -80,12 +84,37 @@ class Reading:
     """Per kind: each name, and what sort of thing it is (`postgres` for a component)."""
     mentions: list[Mention] = field(default_factory=list[Mention])
     refs: list[RefSeen] = field(default_factory=list[RefSeen])
+    spelled: dict[Path, str] = field(default_factory=dict[Path, str])
+    """Misspelled keys: the path with the right spelling, and what is written. Below one, paths are spelled right."""
+    meant: dict[Path, str] = field(default_factory=dict[Path, str])
+    """The other way round: the path as it is written, and the key that was meant."""
+    at_fault: set[Path] = field(default_factory=set[Path])
+    """Every path with a problem at it or below it."""
     instead: Place = Place("", 1, 1)
     """Where a problem is shown that a built-in scenario has with this plan: people cannot edit what is built in."""
 
     def problem(self, place: Place, path: Path, message: str) -> None:
+        self.at_fault.update(path[:depth] for depth in range(len(path) + 1))
         place = self.instead if place.file.startswith(BUILT_IN) else place
         self.problems.append(Problem(place.file, place.line, place.column, say_path(path), message))
+
+    def place_of(self, root: Node, path: Path) -> Place:
+        """Of the node at `path`, or of the nearest one above it that was written."""
+        node = root
+        for depth, part in enumerate(path):
+            name = self.spelled.get(path[: depth + 1], part)
+            match node, name:
+                case Entries(), str() if name in node.entries:
+                    node = node.entries[name][1]
+                case Items(), int() if name < len(node.items):
+                    node = node.items[name]
+                case _:
+                    break
+        return node.place
+
+    def is_sound(self, path: Path) -> bool:
+        """Whether no problem was found at `path` or below it."""
+        return path not in self.at_fault
 
     def declare(self, kind: Named, name: str, sort: str = "") -> None:
         self.declared.setdefault(kind, {})[name] = sort
@@ -98,12 +127,17 @@ class Reading:
 
     def compare_names(self) -> None:
         """Every name that is mentioned and not declared is a problem."""
+        endings: dict[tuple[Named, str], str] = {}
         for mention in self.mentions:
-            known = self.known(mention.kind)
-            if mention.name not in known:
-                said = f"there is no {mention.kind.value} {quoted(mention.name)}"
-                end = suggest(mention.name, known) or f": none is declared under `{WHERE_DECLARED[mention.kind]}:`"
-                self.problem(mention.place, mention.path, said + end)
+            known, which = self.known(mention.kind), (mention.kind, mention.name)
+            if mention.name in known:
+                continue
+            if which not in endings:
+                nothing = f": none is declared under `{WHERE_DECLARED[mention.kind]}:`"
+                tired = len(endings) >= MOST_SUGGESTED
+                endings[which] = "" if tired else suggest(mention.name, known) or nothing
+            said = f"there is no {mention.kind.value} {quoted(mention.name)}"
+            self.problem(mention.place, mention.path, said + endings[which])
 
 
 @dataclass(frozen=True, slots=True)
@@ -117,8 +151,13 @@ class At:
     def wrong(self, message: str) -> None:
         self.reading.problem(self.node.place, self.path, message)
 
-    def into(self, part: str | int, node: Node) -> "At":
-        return At(self.reading, node, (*self.path, part))
+    def into(self, part: str | int, node: Node, *, written: str | None = None) -> "At":
+        """The same one level down. `written`: how the key is spelled in the file, where that differs."""
+        path = (*self.path, part)
+        if written is not None and written != part:
+            self.reading.spelled[path] = written
+            self.reading.meant[*self.path, written] = str(part)
+        return At(self.reading, node, path)
 
     def mention(self, kind: Named, name: str) -> None:
         self.reading.mentions.append(Mention(kind, name, self.path, self.node.place))

@@ -11,6 +11,10 @@ def quoted(text: str) -> str:
     return f"`{clipped(text)}`"
 
 
+MOST_COMPARED = 300
+"""How many known words one misspelled word is compared with: enough for people, and bounded for everybody else."""
+
+
 def nearest(word: str, known: Iterable[str], *, cutoff: float = 0.65) -> str | None:
     """The known word that `word` was most likely meant to be, or None where nothing is near."""
     by_lowered = {k.lower(): k for k in known}
@@ -18,7 +22,8 @@ def nearest(word: str, known: Iterable[str], *, cutoff: float = 0.65) -> str | N
     for variant in (lowered, lowered.replace("_", "-"), lowered.replace("-", "_"), lowered.replace(" ", "-")):
         if variant in by_lowered:
             return by_lowered[variant]
-    found = difflib.get_close_matches(lowered, by_lowered, n=1, cutoff=cutoff)
+    alike = [k for k in by_lowered if abs(len(k) - len(lowered)) <= 2 + len(lowered) // 3]
+    found = difflib.get_close_matches(lowered, alike[:MOST_COMPARED], n=1, cutoff=cutoff)
     return by_lowered[found[0]] if found else None
 
 

@@ -8,6 +8,7 @@ A key that comes twice is a problem with both places, and reading goes on. Where
 one problem, since what follows it cannot be understood.
 """
 
+import re
 from collections.abc import Iterator
 from typing import Any, cast
 
@@ -15,9 +16,10 @@ from backstay.config.nodes import Entries, Items, Node, Path, Place, Problem, Te
 from backstay.config.spelling import quoted
 
 LONGEST_TEXT_BYTES = 1 << 20
+LONGEST_VALUE = 20_000
 DEEPEST = 40
 MOST_NODES = 100_000
-_UNNAMED = Place("", 1, 1)
+_CONTROL = re.compile("[\x00-\x08\x0b-\x1f\x7f-\x9f\u2028\u2029\ud800-\udfff\ufeff\ufffe\uffff]")
 
 
 class Unreadable(Exception):
@@ -42,9 +44,10 @@ def decoded(data: bytes, file: str) -> str:
 
 def compose(text: str, file: str, problems: list[Problem]) -> Node:
     """The one document in `text`. Raises Unreadable; duplicate keys are added to `problems`."""
-    _refuse_control_characters(text, file)
     if len(text) > LONGEST_TEXT_BYTES:
         raise _unreadable(file, 1, 1, f"is longer than {LONGEST_TEXT_BYTES >> 20} MiB: this is no plan")
+    text = text.removeprefix("\ufeff").replace("\r\n", "\n").replace("\r", "\n")
+    _refuse_control_characters(text, file)
     composer = _Composer(_events(text, file), file, problems)
     return composer.document()
 
@@ -54,10 +57,12 @@ def _unreadable(file: str, line: int, column: int, message: str, path: Path = ()
 
 
 def _refuse_control_characters(text: str, file: str) -> None:
-    for number, line in enumerate(text.split("\n"), start=1):
-        for column, c in enumerate(line, start=1):
-            if (c < " " and c not in "\t\r") or c == "\x7f" or "\ud800" <= c <= "\udfff" or c in "\ufffe\uffff":
-                raise _unreadable(file, number, column, f"character U+{ord(c):04X} cannot stand in a plan")
+    """Neither those that YAML forbids, nor those that some programs take for the end of a line and others do not."""
+    found = _CONTROL.search(text)
+    if found is not None:
+        before = text[: found.start()]
+        line, column = before.count("\n") + 1, found.start() - (before.rfind("\n") + 1) + 1
+        raise _unreadable(file, line, column, f"character U+{ord(found.group()):04X} cannot stand in a plan")
 
 
 # ── events ───────────────────────────────────────────────────────────────────────────────────────
@@ -70,8 +75,9 @@ def _events(text: str, file: str) -> Iterator[Any]:
     lines = text.split("\n")
     try:
         yield from cast("Iterator[Any]", YAML(typ="safe", pure=True).parse(text))  # pyright: ignore[reportUnknownMemberType]
-    except MarkedYAMLError as error:
-        mark = cast("Any", error.problem_mark or error.context_mark)
+    except MarkedYAMLError as marked:
+        error = cast("Any", marked)
+        mark = error.problem_mark or error.context_mark
         line, column = (mark.line + 1, mark.column + 1) if mark else (1, 1)
         line = min(line, len(lines))
         raise _unreadable(file, line, column, _in_plain_words(error, lines, line, column)) from None
@@ -87,6 +93,8 @@ _PLAIN_WORDS = (
     ("found undefined alias", "an alias (`*name`) to an anchor that was not written above it"),
     ("expected ',' or '}'", "a `{` that is not closed, or a text in `{ }` that needs quotes"),
     ("expected ',' or ']'", "a `[` that is not closed, or a text in `[ ]` that needs quotes"),
+    ("expected the node content", "something is missing here: a value, or a closing bracket"),
+    ("expected alphabetic or numeric", "a text cannot begin with `*` or `&`: put it in quotes"),
     ("found unexpected end of stream", "a quote that is never closed"),
     ("found unknown escape", 'a backslash in "double quotes" that means nothing: use single quotes'),
     ("expected <block end>", "a line that is indented differently from its neighbours"),
@@ -146,6 +154,8 @@ class _Composer:
         before = self._count
         self._spend(event, path, 1)
         if kind == "ScalarEvent":
+            if len(event.value) > LONGEST_VALUE:
+                raise self._wrong(event, path, f"is longer than {LONGEST_VALUE:,} characters")
             node: Node = Text(self._place(event), str(event.value), plain=event.style is None and event.tag is None)
         elif kind == "SequenceStartEvent":
             node = Items(self._place(event), tuple(self._items(path)))
@@ -164,9 +174,11 @@ class _Composer:
     def _entries(self, path: Path) -> dict[str, tuple[Text, Node]]:
         found: dict[str, tuple[Text, Node]] = {}
         while type(event := next(self._events)).__name__ != "MappingEndEvent":
+            if type(event).__name__ not in ("ScalarEvent", "AliasEvent"):
+                raise self._wrong(event, path, "a key is one word, not a list or a mapping")
             key = self._node(event, path)
             if not isinstance(key, Text):
-                raise self._wrong(event, path, "a key is one word, not a list or a mapping")
+                raise self._wrong(event, path, "a key is one word, not what the alias stands for")
             if key.text == "<<":
                 raise self._wrong(event, path, "`<<` is not read: use `extends:` to share parts of a plan")
             value = self._node(next(self._events), (*path, key.text))

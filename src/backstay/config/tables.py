@@ -9,12 +9,13 @@ from dataclasses import dataclass, field
 from typing import Any, Final, Generic, TypeVar, cast
 
 from backstay.config.forms import Form, Schema, refuse
-from backstay.config.nodes import Entries, Node
+from backstay.config.nodes import Entries, Node, Text
 from backstay.config.reading import BAD, At, Bad, Named
 from backstay.config.spelling import nearest, quoted
 from backstay.values import listed
 
 T = TypeVar("T")
+T_co = TypeVar("T_co", covariant=True)
 
 
 class Missing:
@@ -99,7 +100,7 @@ class OneOf:
 
 
 @dataclass(frozen=True)
-class Table(Form[T]):
+class Table(Form[T_co]):
     """A mapping with fixed keys, built into a value."""
 
     title: str
@@ -107,7 +108,7 @@ class Table(Form[T]):
     says: str
     about: str
     keys: tuple[Key[Any], ...]
-    build: Callable[[Fields], T]
+    build: Callable[[Fields], T_co]
     one_of: OneOf | None = None
     others: Form[Any] | None = None
     """The form of keys that are not declared. None: they are problems."""
@@ -118,7 +119,7 @@ class Table(Form[T]):
     def all_keys(self) -> tuple[Key[Any], ...]:
         return (*self.one_of.keys, *self.keys) if self.one_of else self.keys
 
-    def read(self, at: At) -> T | Bad:
+    def read(self, at: At) -> T_co | Bad:
         if not isinstance(at.node, Entries):
             return refuse(self, at)
         fields = Fields(at)
@@ -127,8 +128,8 @@ class Table(Form[T]):
         for key in self.all_keys():
             if key.name in written:
                 name, node = written.pop(key.name)
-                fields.places[key.name] = at.into(name, node)
-                fields.values[key.name] = key.form.read(fields.places[key.name])
+                fields.places[key.name] = at.into(key.name, node, written=name)
+                fields.values[key.name] = self._value(key, fields.places[key.name])
             elif isinstance(key.default, Missing) and not (self.one_of and key in self.one_of.keys):
                 at.wrong(f"`{key.name}` is missing: {key.help}")
         for name, (_, node) in written.items():
@@ -140,6 +141,13 @@ class Table(Form[T]):
             return self.build(fields) if chosen else BAD
         except _Unbuildable:
             return BAD
+
+    def _value(self, key: Key[Any], at: At) -> Any:
+        if not (isinstance(at.node, Text) and at.node.is_empty) or key.form.takes_nothing:
+            return key.form.read(at)
+        end = "" if isinstance(key.default, Missing) else ", or take the line out"
+        at.wrong(f"is empty: write {key.form.says}{end}")
+        return BAD
 
     def _written(self, at: At, node: Entries) -> dict[str, tuple[str, Node]]:
         """Declared key (or free name) to the key as it was written, and its value."""
@@ -157,6 +165,8 @@ class Table(Form[T]):
                 found[name] = self._other(here, name), value
                 if self.others_declare is not None:
                     at.reading.declare(self.others_declare, name)
+            elif " " in name and isinstance(value, Text) and value.is_empty:
+                here.wrong(f"{quoted(name)} is no key: in {{ }} a text with a comma needs quotes")
             else:
                 here.wrong(f"unknown key {quoted(name)}; the keys of {self.says}: {', '.join(self._names())}")
         return found
@@ -217,31 +227,34 @@ def others_of(fields: Fields) -> dict[str, Any]:
 
 
 def tables_in(form: Form[Any]) -> Iterator[Table[Any]]:
-    """Every table that a form is made of, each once, outermost first."""
+    """Every table that a form is made of, each once: outer before inner, in the order of their keys."""
     seen: dict[str, Table[Any]] = {}
     waiting: list[Form[Any]] = [form]
     while waiting:
         here = waiting.pop(0)
         if isinstance(here, Table):
-            table = cast("Table[Any]", here)
-            if table.title in seen:
+            if here.title in seen:
                 continue
-            seen[table.title] = table
-        waiting.extend(here.inner())
+            seen[here.title] = here
+        waiting[:0] = here.inner()
     return iter(seen.values())
 
 
 @dataclass(frozen=True)
-class Likeliest(Form[T]):
+class Likeliest(Form[T_co]):
     """One of several tables: the one that knows most of the keys that were written."""
 
     says: str
-    tables: tuple[Table[T], ...]
+    tables: tuple[Table[T_co], ...]
 
-    def read(self, at: At) -> T | Bad:
+    def read(self, at: At) -> T_co | Bad:
         if not isinstance(at.node, Entries):
             return refuse(self, at)
         written = list(at.node.entries)
+        if not any(_near_any(name, _deciding(table)) for table in self.tables for name in written):
+            names = dict.fromkeys(name for table in self.tables for name in _deciding(table))
+            at.wrong(f"must be {self.says}: write one of {listed((f'`{name}`' for name in names), 'or')}")
+            return BAD
         return max(self.tables, key=lambda table: _likeness(table, written)).read(at)
 
     def schema(self) -> Schema:
@@ -252,9 +265,17 @@ class Likeliest(Form[T]):
 
 
 def _likeness(table: Table[Any], written: list[str]) -> float:
-    known = {key.name for key in table.all_keys()}
-    deciding = set(table.one_of.names()) if table.one_of else {k.name for k in table.keys if k.default is REQUIRED}
+    known, deciding = [key.name for key in table.all_keys()], _deciding(table)
     return sum(
         (1.0 if name in known else 0.5 if nearest(name, known) else 0.0) + (0.75 if name in deciding else 0.0)
-        for name in written
+        for name in written[:20]
     )
+
+
+def _deciding(table: Table[Any]) -> list[str]:
+    """The keys by which a table is known."""
+    return table.one_of.names() if table.one_of else [k.name for k in table.keys if k.default is REQUIRED]
+
+
+def _near_any(name: str, names: list[str]) -> bool:
+    return name in names or nearest(name, names) is not None

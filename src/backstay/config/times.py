@@ -7,7 +7,6 @@ lines over ten years of days and the minutes of a day, for calendar periods over
 import re
 from datetime import UTC, datetime, time, timedelta
 from itertools import pairwise
-from typing import cast
 
 from backstay import values
 from backstay.config import grammar
@@ -33,7 +32,7 @@ def schedule(text: str) -> Schedule:
         return DailyAt(NIGHT)
     if re.fullmatch(r"\d{1,2}:\d\d(:\d\d)?", said):
         return _daily(said)
-    if len(said.split()) >= 5 and re.match(r"[\d*]\S*\s+[\d*]", said):
+    if "*" in said or (len(said.split()) == 5 and re.fullmatch(r"[\d\s,/-]+[\w,/#-]*", said)):
         return cron(said)
     habit = said.lstrip("@").lower()
     if habit in _HABITS or (len(said.split()) == 1 and not said[:1].isdigit()):
@@ -89,7 +88,7 @@ def _cron_gap(line: str) -> timedelta:
     days_only = CronSim("0 0 " + " ".join(line.split()[2:]), _SOME_DAY - timedelta(days=1))
     days: list[datetime] = []
     for day in days_only:
-        days.append(cast("datetime", day))
+        days.append(day)
         if len(days) > 800 or days[-1] > _SOME_DAY + timedelta(days=3660):
             break
     between = max((b - a for a, b in pairwise(days)), default=timedelta(days=3660))

@@ -10,7 +10,7 @@ from backstay.config.sections.sources import DATABASES, SOURCES, sort_of
 from backstay.config.sections.words import OBJECTIVES, PERIOD, SCHEDULE, SOME_SPAN, SQL, TEXT
 from backstay.config.spelling import quoted
 from backstay.config.tables import Fields, OneOf, Table, default, optional, required
-from backstay.plan import Component, DailyAt, Objectives, PostgresSource, Protect, Prove, Question
+from backstay.plan import Component, DailyAt, Objectives, PostgresSource, PostgresWay, Protect, Prove, Question
 from backstay.values import ComponentName, VaultName
 
 USUAL_FULL = DailyAt(time(2, 0))
@@ -21,9 +21,13 @@ USUAL_PROOF = DailyAt(time(3, 0))
 FULL = optional("full", SCHEDULE, "when every byte is read again", '"02:00"', "never")
 INCREMENTAL = optional("incremental", SCHEDULE, "when only what changed is read", "6h", "never")
 WAL = default(
-    "wal", Choice({"continuous": True}), False, "PostgreSQL's log is kept as it is written: seconds are lost at most",
-    "continuous", "not kept",
-)  # fmt: skip
+    "wal",
+    Choice({"continuous": True}),
+    False,
+    "PostgreSQL's log is kept as it is written: seconds are lost at most",
+    "continuous",
+    "not kept",
+)
 BEFORE = optional("before", Choice({"deployment": "deployment"}), "taken by whoever deploys", "deployment", "not")
 
 
@@ -55,9 +59,11 @@ QUESTION_SQL = required(
     "sql", SQL, "a question with one row and one column as its answer", '"SELECT count(*) FROM users"'
 )
 EXPECT = required(
-    "expect", Word("an expectation, like >= 1", grammar.expectation, types=("string", "number")), "the right answers",
+    "expect",
+    Word("an expectation, like >= 1", grammar.expectation, types=("string", "number")),
+    "the right answers",
     '">= 1"',
-)  # fmt: skip
+)
 AS = optional("as", TEXT, "what the answer is called", "users", "the question itself")
 
 
@@ -77,7 +83,14 @@ QUESTION = Table(
 PROVE_AT = default("at", SCHEDULE, USUAL_PROOF, "when the newest point is proven", '"03:00"', '`"03:00"`')
 MAX_AGE = optional("max_age", SOME_SPAN, "a point older than this is stale, to the second", "24h", "never stale")
 PROVE_WITHIN = optional("within", SOME_SPAN, "how long restoring and asking may take", "30m", "as long as it takes")
-ASK = default("ask", ListOf(QUESTION), (), "questions whose answers show that the data is right", "[…]", "none")
+ASK = default(
+    "ask",
+    ListOf(QUESTION),
+    (),
+    "questions whose answers show that the data is right",
+    '[{sql: "SELECT count(*) FROM users", expect: ">= 1"}]',
+    "none",
+)
 
 
 def _prove(fields: Fields) -> Prove:
@@ -104,16 +117,23 @@ COMPONENT_OBJECTIVES = default(
     "objectives", OBJECTIVES, Objectives(), "what was promised for it", "{rto: 30m, rpo: 24h}", "the system's"
 )
 PROTECT = default(
-    "protect", PROTECT_FORM, Protect(full=USUAL_FULL), "when points are taken", '{full: "02:00", incremental: 6h}',
+    "protect",
+    PROTECT_FORM,
+    Protect(full=USUAL_FULL),
+    "when points are taken",
+    '{full: "02:00", incremental: 6h}',
     '`full: "02:00"`',
-)  # fmt: skip
+)
 PROVE = default(
     "prove", PROVE_TABLE, Prove(at=USUAL_PROOF), "how points are proven", '{at: "03:00", within: 30m}', '`at: "03:00"`'
 )
 NEWEST = optional(
-    "newest", SQL, "a question whose answer is the newest moment in the data: RPO is measured by it",
-    "SELECT max(at) FROM heartbeat", "the moment of the point",
-)  # fmt: skip
+    "newest",
+    SQL,
+    "a question whose answer is the newest moment in the data: RPO is measured by it",
+    "SELECT max(at) FROM heartbeat",
+    "the moment of the point",
+)
 COMPONENT_KEEP = optional("keep", PERIOD, "how long its points are kept, in every vault", "30d", "what the vault says")
 COMPONENT_VAULTS = default(
     "vaults", ListOf(NameOf(Named.VAULT), at_least=1, or_one=True), (), "where its points are kept", "[local]", "all"
@@ -145,6 +165,10 @@ def _component(fields: Fields) -> Component:
 def _refuse_wal(fields: Fields, source: Any) -> None:
     if not isinstance(source, PostgresSource):
         fields.spot(PROTECT).wrong("`wal: continuous` is PostgreSQL's: take points more often instead")
+    elif source.way is PostgresWay.LOGICAL:
+        fields.spot(PROTECT).wrong(
+            "`wal: continuous` cannot be replayed over a logical point: use `way: local` or `way: stream`"
+        )
     elif source.managed:
         fields.spot(PROTECT).wrong(
             "`wal: continuous` cannot be had from a managed database: no provider gives its log away. Rely on the "

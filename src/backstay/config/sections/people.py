@@ -1,5 +1,7 @@
 """Who: people, roles, vendors, who may declare a disaster, who is told, what follows."""
 
+from collections.abc import Mapping
+
 from backstay.config import grammar
 from backstay.config.forms import Choice, ListOf, MapOf, NameOf, Word, Worded
 from backstay.config.reading import Named
@@ -25,9 +27,12 @@ EMAIL = optional("email", Word("an e-mail address", grammar.email), "where mail 
 PHONE = optional("phone", Worded("a number or a reference"), "where a call reaches them", "${env:PHONE_OPS}")
 PAGE = optional("page", Worded("a reference"), "the address that pages them", "${env:PAGE_OPS}")
 SSH_KEY = optional(
-    "key", Word("a public key, ssh-ed25519 …", grammar.ssh_key), "what their approvals are checked with",
-    "ssh-ed25519 AAAA… ops", "their approvals are claims, not proof",
-)  # fmt: skip
+    "key",
+    Word("a public key, ssh-ed25519 …", grammar.ssh_key),
+    "what their approvals are checked with",
+    "ssh-ed25519 AAAAC3NzaC1lZDI1NTE5AAAAIJ0Yc1zCzvkjuwZn0hCsSS7ULaGv9Hk5PTK3gH8rJ0eG ops",
+    "their approvals are claims, not proof",
+)
 PERSON = Table(
     "person",
     "a person",
@@ -72,15 +77,16 @@ VENDOR = Table(
 
 APPROVAL_ROLE = required("role", NameOf(Named.ROLE), "who needs a second person", "incident-commander")
 APPROVAL_OF = required("of", ListOf(PERSON_NAME, at_least=1, or_one=True), "who can approve", "[cto, devops-lead]")
-NEEDED = default("needed", Word("a whole number", grammar.WholeNumber(1, 20), types=("integer",)), 1,
-                 "how many of them", "1", "1")  # fmt: skip
+NEEDED = default(
+    "needed", Word("a whole number", grammar.WholeNumber(1, 20), types=("integer",)), 1, "how many of them", "1", "1"
+)
 
 
 def _approval(fields: Fields) -> tuple[RoleName, tuple[PersonName, ...], int]:
     of, needed = named(fields[APPROVAL_OF]), fields[NEEDED]
     if needed > len(of):
         fields.spot(NEEDED if fields.given(NEEDED) else APPROVAL_OF).wrong(
-            f"{needed} have to approve, and only {len(of)} may: name more people, or need fewer"
+            f"{needed} of {len(of)} cannot approve: name more people, or need fewer"
         )
     return RoleName(fields[APPROVAL_ROLE]), of, needed
 
@@ -95,9 +101,12 @@ APPROVAL = Table(
 
 ALONE = default("alone", PEOPLE, (), "who may declare without asking", "[cto, devops-lead]", "nobody")
 WITH_APPROVAL = optional(
-    "with_approval", APPROVAL, "who may declare when others agree",
-    "{role: incident-commander, of: [cto, devops-lead], needed: 1}", "nobody",
-)  # fmt: skip
+    "with_approval",
+    APPROVAL,
+    "who may declare when others agree",
+    "{role: incident-commander, of: [cto, devops-lead], needed: 1}",
+    "nobody",
+)
 
 
 def _authority(fields: Fields) -> Authority:
@@ -117,9 +126,12 @@ AUTHORITY = Table(
 
 CRITERION_WHAT = required("what", TEXT, "what has happened", "complete loss of production")
 CRITERION_WHEN = optional(
-    "when", Word("a criterion, like forecast > 2h", grammar.criterion), "how it is seen without a person",
-    "smoke all red for 10m", "a person judges",
-)  # fmt: skip
+    "when",
+    Word("a criterion, like forecast > 2h", grammar.criterion),
+    "how it is seen without a person",
+    "smoke all red for 10m",
+    "a person judges",
+)
 
 
 def _criterion(fields: Fields) -> Criterion:
@@ -136,7 +148,9 @@ CRITERION = Table(
 DECLARED_AUTHORITY = default(
     "authority", AUTHORITY, Authority(), "who may declare", "{alone: [cto]}", "whoever holds the plan"
 )
-CRITERIA = default("criteria", ListOf(CRITERION), (), "reasons to declare", "[…]", "none")
+CRITERIA = default(
+    "criteria", ListOf(CRITERION), (), "reasons to declare", "[{what: data is lost, when: rows refuted > 50%}]", "none"
+)
 DECLARATION = Table(
     "declaration",
     "how a disaster is declared",
@@ -148,9 +162,13 @@ DECLARATION = Table(
 # ── who is told ──────────────────────────────────────────────────────────────────────────────────
 
 TO = default(
-    "to", ListOf(Worded("an address"), or_one=True), (), "where messages go", '["${env:CHAT_WEBHOOK}"]',
+    "to",
+    ListOf(Worded("an address"), or_one=True),
+    (),
+    "where messages go",
+    '["${env:CHAT_WEBHOOK}"]',
     "only shown on the terminal",
-)  # fmt: skip
+)
 TOLD_WITHIN = optional("within", SPAN, "by when the first message is out", "30m", "no promise")
 TOLD_EVERY = optional("every", SOME_SPAN, "how often there is news", "15m", "when something changed")
 CHANNEL = optional("channel", TEXT, "the channel of the chat", "'#disaster-recovery'")
@@ -226,12 +244,16 @@ def _label(text: str) -> str:
 
 
 POSTMORTEM = default(
-    "postmortem", MapOf(DUE, "names and due times", key=_label, pattern=""), {}, "by when it is written and published",
-    "{internal: 1 week, published: 48h}", "no promise",
-)  # fmt: skip
+    "postmortem",
+    MapOf(DUE, "names and due times", key=_label, pattern=""),
+    {},
+    "by when it is written and published",
+    "{internal: 1 week, published: 48h}",
+    "no promise",
+)
 
 
-def _after(fields: Fields) -> tuple[tuple[FollowUp, ...], dict[str, Period]]:
+def _after(fields: Fields) -> tuple[tuple[FollowUp, ...], Mapping[str, Period]]:
     tasks = tuple(FollowUp(name, due) for name, due in others_of(fields).items())
     return tasks, fields[POSTMORTEM]
 

@@ -30,9 +30,7 @@ PID_FILE = optional(
     "pid_file", Worded("a path"), "where the id of the running process is kept", "./run/api.pid", "`./run/NAME.pid`"
 )
 CWD = optional("cwd", Worded("a path"), "the folder in which it runs", "./app", "the folder of the plan file")
-PROCESS_ENV = default(
-    "env", environment(ON_SITE), {}, "variables it gets beside ours", '{PORT: "8400"}', "none"
-)  # fmt: skip
+PROCESS_ENV = default("env", environment(ON_SITE), {}, "variables it gets beside ours", '{PORT: "8400"}', "none")
 LOG = optional("log", Worded("a path"), "the file that gets what it prints", "./run/api.log", "nowhere")
 STOP_WITHIN = default(
     "stop_within", SOME_SPAN, timedelta(seconds=20), "how long it may take to end before it is killed", "20s", "20 s"
@@ -65,9 +63,13 @@ EKS = required("eks", TEXT, "the name of a cluster of Amazon EKS", "shop-recover
 GKE = required("gke", TEXT, "the name of a cluster of Google GKE", "shop-recovery")
 AKS = required("aks", TEXT, "the name of a cluster of Azure AKS", "shop-recovery")
 CREATE = default(
-    "create", MapOf(TEXT, "settings", key=a_word, pattern=""), {}, "how to make the cluster where it does not exist",
-    "{nodes: 3, node_type: t3.xlarge}", "never made",
-)  # fmt: skip
+    "create",
+    MapOf(TEXT, "settings", key=a_word, pattern=""),
+    {},
+    "how to make the cluster where it does not exist",
+    "{nodes: 3, node_type: t3.xlarge}",
+    "never made",
+)
 
 
 def _cluster(fields: Fields) -> Cluster:
@@ -92,13 +94,17 @@ API = optional("api", Worded("an address"), "the address of the application", "h
 REGION = optional("region", TEXT, "the region of the provider", "us-east-1")
 SITE_CLUSTER = optional("cluster", CLUSTER, "the Kubernetes cluster of this site", "{context: production}")
 PROCESSES = default(
-    "processes", MapOf(PROCESS, "processes by name", declares=Named.PROCESS), {},
-    "programs that Backstay stops and starts itself", "{api: {start: [python, -m, shop, serve]}}", "none",
-)  # fmt: skip
+    "processes",
+    MapOf(PROCESS, "processes by name", declares=Named.PROCESS),
+    {},
+    "programs that Backstay stops and starts itself",
+    "{api: {start: [python, -m, shop, serve]}}",
+    "none",
+)
 
 
 def _site(fields: Fields) -> Site:
-    endpoints: dict[str, Template] = {name: value for name, value in others_of(fields).items()}
+    endpoints: dict[str, Template] = dict(others_of(fields))
     region, api = fields[REGION], fields[API]
     endpoints |= {"api": api} if api is not None else {}
     endpoints |= {"region": Template((region,))} if region is not None else {}
@@ -152,8 +158,8 @@ def _vault_address(address: Template) -> str | None:
     if scheme in _STORES:
         return None
     near = nearest(scheme, (*_STORES, "azure", "gcs"))
-    meant = {"azure": "az", "gcs": "gs"}.get(near or "", near) or {"file": "a path"}.get(scheme)
-    end = f"; did you mean `{meant}`?" if meant else ": a vault is a folder, s3://…, gs://… or az://…"
+    meant = {"azure": "az", "gcs": "gs"}.get(near or "", near)
+    end = f"; did you mean `{meant}://`?" if meant else ": a vault is a folder, s3://…, gs://… or az://…"
     return f"no vault can be kept at {quoted(scheme + '://')}{end}"
 
 

@@ -9,10 +9,12 @@ workload there is nothing to say; where it has several, the scenario says which 
 
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
-from typing import assert_never
+from typing import Any, assert_never
 
-from backstay.config.forms import Choice, Either, ListOf, Made, NameOf, Placed, WithPlace
-from backstay.config.reading import BUILT_IN, Named
+from backstay.config.forms import Choice, Either, Form, ListOf, Made, NameOf, Placed, Schema, WithPlace
+from backstay.config.fragments import built_in_names
+from backstay.config.nodes import Entries, Text
+from backstay.config.reading import BAD, BUILT_IN, At, Bad, Named
 from backstay.config.sections.people import PEOPLE, named
 from backstay.config.sections.verbs import STEP, THE_APPLICATION, THE_DATABASE
 from backstay.config.sections.words import OBJECTIVES, SCHEDULE, SOME_SPAN, TEXT
@@ -51,7 +53,7 @@ class _Written:
     """A phase as it was written. `steps` None: those of the phase that it changes."""
 
     phase: Phase
-    steps: tuple[Placed[Step], ...] | None
+    steps: tuple[Placed[Step | Bad], ...] | None
     has_target: bool
     after: str | None
     before: str | None
@@ -60,7 +62,7 @@ class _Written:
 STEPS_FORM = ListOf(WithPlace(STEP), at_least=1)
 PHASE_NAME = required("phase", TEXT, "what the phase is called", "Stop and preserve")
 PHASE_TARGET = optional("target", SOME_SPAN, "how long it should take", "5m", "not said")
-STEPS = required("steps", STEPS_FORM, "what is done, one after the other", "[…]")
+STEPS = required("steps", STEPS_FORM, "what is done, one after the other", "[{ask: database}, smoke]")
 PHASE = Table(
     "phase",
     "a phase",
@@ -71,7 +73,7 @@ PHASE = Table(
     ),
 )
 
-CHANGED_STEPS = optional("steps", STEPS_FORM, "what is done instead", "[…]", "the same steps")
+CHANGED_STEPS = optional("steps", STEPS_FORM, "what is done instead", "[{ask: database}, smoke]", "the same steps")
 CHANGED_TARGET = optional("target", SOME_SPAN, "how long it should take", "5m", "the same target")
 AFTER = optional("after", TEXT, "for a new phase: the phase that it follows", "Restore")
 BEFORE = optional("before", TEXT, "for a new phase: the phase that follows it", "Restore")
@@ -113,9 +115,13 @@ def _workload(fields: Fields) -> Workload:
 
 
 WORKLOAD_TABLE = Table(
-    "workload", "a workload", "A process or a deployment. A text alone is a process.", (), _workload,
+    "workload",
+    "a workload",
+    "A process or a deployment. A text alone is a process.",
+    (),
+    _workload,
     one_of=OneOf("which", (USES_PROCESS, USES_DEPLOYMENT)),
-)  # fmt: skip
+)
 WORKLOAD = Either(
     "a process or a deployment",
     text=Made(NameOf(Named.PROCESS), lambda _, name: Workload("process", name)),
@@ -125,9 +131,13 @@ USES_DATABASE = optional(
     "database", NameOf(Named.COMPONENT), "the component that `the database` stands for", "orders", "the only one"
 )
 USES_APPLICATION = default(
-    "application", ListOf(WORKLOAD, at_least=1, or_one=True), (), "what `the application` stands for", "[api, worker]",
+    "application",
+    ListOf(WORKLOAD, at_least=1, or_one=True),
+    (),
+    "what `the application` stands for",
+    "[api, worker]",
     "the only process",
-)  # fmt: skip
+)
 USES = Table(
     "uses",
     "what a scenario uses",
@@ -147,8 +157,22 @@ SCENARIO_OBJECTIVES = default(
 )
 STRATEGY = default("strategy", TEXT, "", "what is done, in a few words", "Restore from backup", "nothing")
 USES_KEY = optional("uses", USES, "which database and application it is about", "{database: orders}", "the only ones")
-PROCEDURE = default("procedure", ListOf(WithPlace(PHASE)), (), "the phases of the recovery", "[…]", "none yet")
-PHASES = default("phases", ListOf(WithPlace(CHANGED_PHASE)), (), "changes to single phases", "[…]", "none")
+PROCEDURE = default(
+    "procedure",
+    ListOf(WithPlace(PHASE)),
+    (),
+    "the phases of the recovery",
+    "[{phase: Restore, steps: [{choose: database}, {restore: database}]}]",
+    "none yet",
+)
+PHASES = default(
+    "phases",
+    ListOf(WithPlace(CHANGED_PHASE)),
+    (),
+    "changes to single phases",
+    "[{phase: Restore, target: 10m}]",
+    "none",
+)
 
 
 @dataclass(slots=True)
@@ -157,15 +181,18 @@ class _Open:
 
     name: str
     phase: Phase
-    steps: tuple[Placed[Step], ...]
+    steps: tuple[Placed[Step | Bad], ...]
 
 
 def _scenario(fields: Fields) -> Scenario:
-    phases = [_Open(w.value.phase.name, w.value.phase, w.value.steps or ()) for w in fields[PROCEDURE]]
-    _refuse_twins(fields)
-    for change in fields[PHASES]:
-        _change(phases, change)
-    _check_steps([step for phase in phases for step in phase.steps])
+    written = [(w.value, w.at) for w in fields[PROCEDURE] if not isinstance(w.value, Bad)]
+    changes = [(w.value, w.at) for w in fields[PHASES] if not isinstance(w.value, Bad)]
+    phases = [_Open(w.phase.name, w.phase, w.steps or ()) for w, _ in written]
+    _refuse_twins(written)
+    for change, at in changes:
+        _change(phases, change, at)
+    if len(written) == len(fields[PROCEDURE]) and len(changes) == len(fields[PHASES]):
+        _check_steps([step for phase in phases for step in phase.steps])
     cast = _Cast(fields)
     made = [replace(p.phase, steps=tuple(cast.played(p.steps))) for p in phases]
     return Scenario(
@@ -179,18 +206,18 @@ def _scenario(fields: Fields) -> Scenario:
     )
 
 
-def _refuse_twins(fields: Fields) -> None:
+def _refuse_twins(phases: list[tuple[_Written, At]]) -> None:
     seen: set[str] = set()
-    for written in fields[PROCEDURE]:
-        name = written.value.phase.name
+    for written, at in phases:
+        name = written.phase.name
         if name in seen:
-            written.at.wrong(f"there is a phase {quoted(name)} above: phases have different names")
+            at.wrong(f"there is a phase {quoted(name)} above: phases have different names")
         seen.add(name)
 
 
-def _change(phases: list[_Open], change: Placed[_Written]) -> None:
+def _change(phases: list[_Open], wish: _Written, at: At) -> None:
     """Lay one changed phase over the phases, or put a new one in its place."""
-    wish, names = change.value, [phase.name for phase in phases]
+    names = [phase.name for phase in phases]
     if wish.phase.name in names:
         old = phases[names.index(wish.phase.name)]
         old.phase = replace(old.phase, target=wish.phase.target if wish.has_target else old.phase.target)
@@ -200,32 +227,43 @@ def _change(phases: list[_Open], change: Placed[_Written]) -> None:
     if neighbour is None or wish.steps is None:
         near = nearest(wish.phase.name, names)
         end = f"; did you mean `{near}`?" if near else ": a new one has `steps`, and `after` or `before` a phase"
-        change.at.wrong(f"there is no phase {quoted(wish.phase.name)}{end}")
+        at.wrong(f"there is no phase {quoted(wish.phase.name)}{end}")
     elif neighbour not in names:
         near = nearest(neighbour, names)
         end = f"; did you mean `{near}`?" if near else f"; phases: {', '.join(names) or 'none'}"
-        change.at.wrong(f"there is no phase {quoted(neighbour)} to stand beside{end}")
+        at.wrong(f"there is no phase {quoted(neighbour)} to stand beside{end}")
     else:
         index = names.index(neighbour) + (1 if wish.after else 0)
         phases.insert(index, _Open(wish.phase.name, wish.phase, wish.steps))
 
 
-def _check_steps(steps: list[Placed[Step]]) -> None:
-    """Names are unique; `needs` and `${steps.…}` name an earlier step."""
+def _check_steps(steps: list[Placed[Step | Bad]]) -> None:
+    """Names are unique; `needs`, `${steps.…}` and `recorded` go back to an earlier step."""
     earlier: list[str] = []
-    every = [step.value.name for step in steps if step.value.name]
+    every = [name for step in steps if (name := _step_name(step))]
     for step in steps:
-        here = step.value
-        for needed in here.needs:
+        needs = () if isinstance(step.value, Bad) else step.value.needs
+        for needed in needs:
             if needed not in earlier:
                 step.at.wrong(_no_step(needed, earlier, every))
         for seen in step.at.reading.refs_under(step.at.path):
             if seen.ref.space is Space.STEPS and (wanted := seen.ref.path.split(".", 1)[0]) not in earlier:
                 step.at.reading.problem(seen.place, seen.path, _no_step(wanted, earlier, every))
-        if here.name in earlier:
-            step.at.wrong(f"there is a step {quoted(here.name)} above: step names are unique in a scenario")
-        elif here.name:
-            earlier.append(here.name)
+        name = _step_name(step)
+        if name in earlier:
+            step.at.wrong(f"there is a step {quoted(name)} above: step names are unique in a scenario")
+        elif name:
+            earlier.append(name)
+    if not any(isinstance(step.value, Bad) for step in steps):
+        _check_recorded(steps)
+
+
+def _step_name(step: Placed[Step | Bad]) -> str:
+    """A step's name; of one with problems, as it is written."""
+    if not isinstance(step.value, Bad):
+        return step.value.name
+    entry = step.at.node.entries.get("name") if isinstance(step.at.node, Entries) else None
+    return entry[1].text if entry is not None and isinstance(entry[1], Text) else ""
 
 
 def _no_step(wanted: str, earlier: list[str], every: list[str]) -> str:
@@ -233,6 +271,16 @@ def _no_step(wanted: str, earlier: list[str], every: list[str]) -> str:
         return f"the step {quoted(wanted)} is not done before this one"
     near = nearest(wanted, earlier)
     return f"there is no earlier step {quoted(wanted)}" + (f"; did you mean `{near}`?" if near else "")
+
+
+def _check_recorded(steps: list[Placed[Step | Bad]]) -> None:
+    scaled: set[tuple[str, str]] = set()
+    for step in steps:
+        if isinstance(step.value, Bad) or not isinstance(verb := step.value.verb, Scale):
+            continue
+        if verb.to is None and (verb.kind, verb.workload) not in scaled:
+            step.at.wrong(f"nothing is `recorded` of {quoted(verb.workload)}: no earlier step scales it")
+        scaled.add((verb.kind, verb.workload))
 
 
 # ── who plays the database and the application ───────────────────────────────────────────────────
@@ -250,11 +298,11 @@ class _Cast:
         self.impossible = False
         """There is no database, so this recovery cannot be: the scenario has no procedure."""
 
-    def played(self, steps: tuple[Placed[Step], ...]) -> Iterator[Step]:
+    def played(self, steps: tuple[Placed[Step | Bad], ...]) -> Iterator[Step]:
         """The steps with the plan's own names. One without anybody to play its part is left out."""
-        for step in steps:
-            for verb in self._verbs(step.value.verb):
-                yield replace(step.value, verb=verb)
+        for step in (placed.value for placed in steps):
+            if not isinstance(step, Bad):
+                yield from (replace(step, verb=verb) for verb in self._verbs(step.verb))
 
     def _verbs(self, verb: Verb) -> Iterator[Verb]:
         match verb:
@@ -310,6 +358,30 @@ SCENARIO = Table(
     (TITLE, PROBABILITY, IMPACT, SCENARIO_OBJECTIVES, STRATEGY, USES_KEY, PROCEDURE, PHASES),
     _scenario,
 )
+
+
+class _OwnOrBuiltIn(Form[Scenario]):
+    """A scenario. One that looks like a misspelled built-in one is told so, once."""
+
+    says = SCENARIO.says
+
+    def read(self, at: At) -> Scenario | Bad:
+        name, built_in = str(at.path[-1]), built_in_names()
+        if name not in built_in and isinstance(at.node, Entries) and TITLE.name not in at.node.entries:
+            near = nearest(name, built_in)
+            if near is not None:
+                at.wrong(f"{quoted(name)} is not built in; did you mean `{near}`? One of your own has a `title`")
+                return BAD
+        return SCENARIO.read(at)
+
+    def schema(self) -> Schema:
+        return SCENARIO.schema()
+
+    def inner(self) -> Iterator[Form[Any]]:
+        yield SCENARIO
+
+
+SCENARIO_FORM = _OwnOrBuiltIn()
 
 # ── drills ───────────────────────────────────────────────────────────────────────────────────────
 

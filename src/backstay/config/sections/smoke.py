@@ -19,7 +19,7 @@ from backstay.config.forms import (
     Word,
     Worded,
 )
-from backstay.config.nodes import Items, Text
+from backstay.config.nodes import Entries, Items, Text
 from backstay.config.reading import BAD, At, Bad, Named
 from backstay.config.sections.words import SOME_SPAN, TEXT, WORD_PATTERN, a_word, argv, environment
 from backstay.config.spelling import nearest
@@ -33,6 +33,7 @@ class Body(Form[Json]):
     """JSON whose texts are templates: `4` is a number, `"4"` a text."""
 
     says = "a JSON value"
+    takes_nothing = True
 
     def __init__(self, spaces: frozenset[Space]) -> None:
         self._text = Worded(spaces=spaces)
@@ -100,15 +101,19 @@ class RequestKeys:
             for m in _METHODS
         )
         self.expect = default(
-            "expect", Made(ListOf(STATUS, at_least=1, or_one=True), _statuses, STATUS.says), ANY_SUCCESS,
-            "the statuses that count as right", "200", "`2xx`",
-        )  # fmt: skip
+            "expect",
+            Made(ListOf(STATUS, at_least=1, or_one=True), _statuses, STATUS.says),
+            ANY_SUCCESS,
+            "the statuses that count as right",
+            "200",
+            "`2xx`",
+        )
         self.json = optional("json", Body(spaces), "the body, in JSON", "{size: 5}", "no body")
         self.bearer = optional("bearer", Worded("a reference", spaces), "the token that it carries", '"${token}"')
         header = MapOf(Worded(spaces=spaces), "headers and their values", key=_header, pattern="")
         self.headers = default("headers", header, {}, "further headers", "{Accept: text/plain}", "none")
-        saved = MapOf(Word("a path into the JSON answer, like $.token", grammar.json_path), "names and paths", key=a_word,
-                      pattern=WORD_PATTERN)  # fmt: skip
+        path = Word("a path into the JSON answer, like $.token", grammar.json_path)
+        saved = MapOf(path, "names and paths", key=a_word, pattern=WORD_PATTERN)
         self.save = default("save", saved, {}, "values of the answer that are used later", "{token: $.token}", "none")
         self.contains = optional("contains", TEXT, "a text that the answer must hold", "ok", "anything")
         self.keys = (self.expect, self.json, self.bearer, self.headers, self.save, self.contains)
@@ -153,19 +158,30 @@ STEP_REQUEST = Table(
 
 PATIENCE = timedelta(seconds=10)
 TIMEOUT = default("timeout", SOME_SPAN, PATIENCE, "how long one request may take", "10s", "10 s")
-FLOW = required("flow", ListOf(WithPlace(REQUEST), at_least=1), "requests, one after the other", "[…]")
+FLOW = required(
+    "flow", ListOf(WithPlace(REQUEST), at_least=1), "requests, one after the other", '[{get: "${site.api}/health"}]'
+)
 CLEANUP = default(
-    "cleanup", ListOf(WithPlace(REQUEST)), (), "requests that clear away, whatever the flow came to", "[…]", "none"
+    "cleanup",
+    ListOf(WithPlace(REQUEST)),
+    (),
+    "requests that clear away, whatever the flow came to",
+    '[{delete: "${site.api}/me", bearer: "${token}"}]',
+    "none",
 )
 
 
 def _flow(fields: Fields) -> HttpCheck:
     flow, cleanup = fields[FLOW], fields[CLEANUP]
     _check_saved((*flow, *cleanup))
-    return HttpCheck(fields.name, tuple(r.value for r in flow), tuple(r.value for r in cleanup), fields[TIMEOUT])
+    return HttpCheck(fields.name, _readable(flow), _readable(cleanup), fields[TIMEOUT])
 
 
-def _check_saved(requests: Iterable[Placed[Request]]) -> None:
+def _readable(requests: Iterable[Placed[Request | Bad]]) -> tuple[Request, ...]:
+    return tuple(request.value for request in requests if not isinstance(request.value, Bad))
+
+
+def _check_saved(requests: Iterable[Placed[Request | Bad]]) -> None:
     """Every `${saved.…}` has to be saved by an earlier request."""
     saved: list[str] = []
     for request in requests:
@@ -176,7 +192,15 @@ def _check_saved(requests: Iterable[Placed[Request]]) -> None:
                 end = f"; did you mean `${{{near}}}`?" if near else "; an earlier request says `save: {NAME: $.path}`"
                 said = f"nothing was saved as `{seen.ref.path}` before this request"
                 at.reading.problem(seen.place, seen.path, said + end)
-        saved += [name for name in request.value.save if name not in saved]
+        saved += _saves(request)
+
+
+def _saves(request: Placed[Request | Bad]) -> list[str]:
+    """The names that a request saves; of one with problems, those that are written."""
+    if not isinstance(request.value, Bad):
+        return list(request.value.save)
+    save = request.at.node.entries.get("save") if isinstance(request.at.node, Entries) else None
+    return list(save[1].entries) if save is not None and isinstance(save[1], Entries) else []
 
 
 FLOW_TABLE = Table(

@@ -1,6 +1,7 @@
 """The kinds of component: what each one's source says."""
 
-from typing import Any
+from collections.abc import Callable
+from typing import Any, TypeVar
 
 from backstay.config.forms import SECRETS, Choice, Either, Form, ListOf, Made, Worded
 from backstay.config.nodes import Entries, Node
@@ -24,6 +25,9 @@ from backstay.plan import (
     SqliteSource,
     Template,
 )
+
+S = TypeVar("S")
+T = TypeVar("T")
 
 DATABASES = frozenset({"postgres", "sqlite"})
 
@@ -69,13 +73,20 @@ MANAGED = Table(
 
 URL = optional("url", POSTGRES_URL, "the address; needed unless `managed` has a `login`", "${env:DATABASE_URL}")
 WAY = default(
-    "way", Choice({way.value: way for way in PostgresWay}), PostgresWay.AUTO, "how points are taken", "local",
+    "way",
+    Choice({way.value: way for way in PostgresWay}),
+    PostgresWay.AUTO,
+    "how points are taken",
+    "local",
     "`auto`: what the server allows, with the reason shown",
-)  # fmt: skip
+)
 DATA = optional(
-    "data", per_site(Worded("a path"), "a path"), "the data directory, so that a dead server can be replaced",
-    "/var/lib/postgresql/17/main", "asked of the server",
-)  # fmt: skip
+    "data",
+    per_site(Worded("a path"), "a path"),
+    "the data directory, so that a dead server can be replaced",
+    "/var/lib/postgresql/17/main",
+    "asked of the server",
+)
 BIN = optional(
     "bin", Worded("a path"), "the folder with pg_ctl and postgres", "/usr/lib/postgresql/17/bin", "looked for"
 )
@@ -138,12 +149,13 @@ class _Postgres(Form[PostgresSource]):
 PATH = Worded("a path")
 
 
-def _one_key(title: str, says: str, about: str, key: Key[Any], make: Any) -> Table[Any]:
+def _one_key(title: str, says: str, about: str, key: Key[S], make: Callable[[S], T]) -> Table[T]:
     return Table(title, says, about, (key,), lambda fields: make(fields[key]))
 
 
-def _or_text(table: Table[Any], form: Form[Any], make: Any) -> Either[Any]:
-    return Either(f"{form.says}, or the settings of {table.says}", text=Made(form, make), entries=table)
+def _or_text(table: Table[T], form: Form[Template], make: Callable[[Template], T]) -> Either[T]:
+    short = Made(form, lambda _, value: make(value))
+    return Either(f"{form.says}, or the settings of {table.says}", text=short, entries=table)
 
 
 SQLITE_PATH = required("path", per_site(PATH, "a path"), "the database file", "/var/lib/shop/settings.db")
@@ -155,43 +167,63 @@ NAMESPACES = required(
     "namespaces", ListOf(TEXT, at_least=1, or_one=True), "the namespaces, with everything in them", "[shop]"
 )
 KUBERNETES = _one_key(
-    "kubernetes", "Kubernetes namespaces", "Every resource of some namespaces: ConfigMaps, Secrets (sealed) and "
-    "volumes included.", NAMESPACES, KubernetesSource,
-)  # fmt: skip
+    "kubernetes",
+    "Kubernetes namespaces",
+    "Every resource of some namespaces: ConfigMaps, Secrets (sealed) and volumes included.",
+    NAMESPACES,
+    KubernetesSource,
+)
 
 GIT_URL = required("url", Worded("an address"), "the repository", "https://github.com/example/shop.git")
-MIRRORS = default("mirrors", ListOf(Worded("an address")), (), "other remotes of it", "[…]", "none")
+MIRRORS = default(
+    "mirrors", ListOf(Worded("an address")), (), "other remotes of it", "[https://gitlab.com/example/shop.git]", "none"
+)
 GIT = Table(
-    "git", "a git repository", "A git repository with all its refs. A text alone is its `url`.", (GIT_URL, MIRRORS),
+    "git",
+    "a git repository",
+    "A git repository with all its refs. A text alone is its `url`.",
+    (GIT_URL, MIRRORS),
     lambda fields: GitSource(fields[GIT_URL], fields[MIRRORS]),
-)  # fmt: skip
+)
 
 IMAGE_REF = required("ref", Worded("an image"), "the image, without a tag", "registry.example.com/shop-api")
 TAGS = default("tags", ListOf(TEXT, or_one=True), (), "which tags; `*` stands for anything", '["1.*"]', "the newest")
 IMAGE = Table(
-    "image", "a container image", "A container image in a registry. A text alone is its `ref`.", (IMAGE_REF, TAGS),
+    "image",
+    "a container image",
+    "A container image in a registry. A text alone is its `ref`.",
+    (IMAGE_REF, TAGS),
     lambda fields: ImageSource(fields[IMAGE_REF], fields[TAGS]),
-)  # fmt: skip
+)
 
 PROMETHEUS_URL = required("url", Worded("an address"), "the server", "http://prometheus:9090")
 PROMETHEUS = _one_key(
-    "prometheus", "a Prometheus server", "The time series of a Prometheus server. A text alone is its `url`.",
-    PROMETHEUS_URL, PrometheusSource,
-)  # fmt: skip
+    "prometheus",
+    "a Prometheus server",
+    "The time series of a Prometheus server. A text alone is its `url`.",
+    PROMETHEUS_URL,
+    PrometheusSource,
+)
 
 GRAFANA_URL = required("url", Worded("an address"), "the server", "https://grafana.example.com")
 TOKEN = optional("token", Worded("a reference"), "a service account's token", "${env:GRAFANA_TOKEN}", "anonymous")
 GRAFANA = Table(
-    "grafana", "a Grafana server", "The dashboards of a Grafana server.", (GRAFANA_URL, TOKEN),
+    "grafana",
+    "a Grafana server",
+    "The dashboards of a Grafana server.",
+    (GRAFANA_URL, TOKEN),
     lambda fields: GrafanaSource(fields[GRAFANA_URL], fields[TOKEN]),
-)  # fmt: skip
+)
 
 TAKE = required("take", argv(SECRETS), "a program that writes the point to its standard output", "[ldap-dump]")
 RESTORE = required("restore", argv(SECRETS), "a program that reads the point from its standard input", "[ldap-load]")
 COMMAND = Table(
-    "command-source", "a command that takes and restores", "Anything else, through two programs.", (TAKE, RESTORE),
+    "command-source",
+    "a command that takes and restores",
+    "Anything else, through two programs.",
+    (TAKE, RESTORE),
     lambda fields: CommandSource(fields[TAKE], fields[RESTORE]),
-)  # fmt: skip
+)
 
 
 def _source(name: str, form: Form[Any], help: str, example: str) -> Key[Source]:
@@ -202,32 +234,32 @@ SOURCES: tuple[Key[Source], ...] = (
     _source("postgres", _Postgres(), "a PostgreSQL database", "${env:DATABASE_URL}"),
     _source(
         "sqlite",
-        _or_text(SQLITE, PATH, lambda _, path: SqliteSource(PerSite(path))),
+        _or_text(SQLITE, PATH, lambda path: SqliteSource(PerSite(path))),
         "a SQLite database",
         "{path: /var/lib/shop/settings.db}",
     ),
     _source(
         "files",
-        _or_text(FILES, PATH, lambda _, path: FilesSource(PerSite(path))),
+        _or_text(FILES, PATH, lambda path: FilesSource(PerSite(path))),
         "a folder of files",
         "{path: ./infrastructure}",
     ),
     _source("kubernetes", KUBERNETES, "Kubernetes namespaces", "{namespaces: [shop]}"),
     _source(
         "git",
-        _or_text(GIT, Worded("an address"), lambda _, url: GitSource(url)),
+        _or_text(GIT, Worded("an address"), GitSource),
         "a git repository",
         "{url: https://github.com/example/shop.git}",
     ),
     _source(
         "image",
-        _or_text(IMAGE, Worded("an image"), lambda _, ref: ImageSource(ref)),
+        _or_text(IMAGE, Worded("an image"), ImageSource),
         "a container image",
         "{ref: registry.example.com/shop-api}",
     ),
     _source(
         "prometheus",
-        _or_text(PROMETHEUS, Worded("an address"), lambda _, url: PrometheusSource(url)),
+        _or_text(PROMETHEUS, Worded("an address"), PrometheusSource),
         "a Prometheus server",
         "http://prometheus:9090",
     ),

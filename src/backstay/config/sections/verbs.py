@@ -5,8 +5,9 @@ in these words, and `scenarios` puts the plan's own names in their place. No nam
 nothing can be taken for them.
 """
 
+from collections.abc import Callable
 from datetime import timedelta
-from typing import Any
+from typing import Any, TypeVar
 
 from backstay.config import grammar
 from backstay.config.forms import (
@@ -93,9 +94,11 @@ PROCESS = required("process", NameOf(Named.PROCESS), "a process of the site", "a
 DEPLOYMENT = required("deployment", TEXT, "a deployment of the site's cluster", "shop-api")
 WORKLOAD = required("workload", Choice({THE_APPLICATION: THE_APPLICATION}), "what the scenario uses", THE_APPLICATION)
 TO = required(
-    "to", Word("a number, or `recorded`", _to, types=("integer", "string")),
-    "how many are to run; `recorded`: as many as the first `scale` of the run found", "0",
-)  # fmt: skip
+    "to",
+    Word("a number, or `recorded`", _to, types=("integer", "string")),
+    "how many are to run; `recorded`: as many as the first `scale` of the run found",
+    "0",
+)
 
 
 def _scale(fields: Fields) -> Scale:
@@ -110,9 +113,13 @@ def _scale(fields: Fields) -> Scale:
 
 
 SCALE = Table(
-    "scale", "a scale step", "How many of a workload run: 0 stops it.", (TO,), _scale,
+    "scale",
+    "a scale step",
+    "How many of a workload run: 0 stops it.",
+    (TO,),
+    _scale,
     one_of=OneOf("what", (PROCESS, DEPLOYMENT, WORKLOAD)),
-)  # fmt: skip
+)
 
 # ── restoring ────────────────────────────────────────────────────────────────────────────────────
 
@@ -141,9 +148,13 @@ def _origin(text: str) -> str:
 
 
 FROM = default(
-    "from", Word("`proven`, `newest`, `clean` or the id of a point", _origin), "proven", "which point", "proven",
+    "from",
+    Word("`proven`, `newest`, `clean` or the id of a point", _origin),
+    "proven",
+    "which point",
+    "proven",
     "`proven`: the last known good",
-)  # fmt: skip
+)
 CHOOSE = Table(
     "choose",
     "a choose step",
@@ -152,9 +163,7 @@ CHOOSE = Table(
     lambda fields: Choose(fields[COMPONENT], fields[FROM]),
 )
 
-BESIDE = default(
-    "beside", Flag(), True, "restored beside the old one, asked, then swapped by rename", "true", "`true`"
-)  # fmt: skip
+BESIDE = default("beside", Flag(), True, "restored beside the old one, asked, then swapped by rename", "true", "`true`")
 RESTORE = Table(
     "restore",
     "a restore step",
@@ -185,21 +194,25 @@ COMMAND = Table(
 
 QUESTION = required("question", TEXT, "what is asked", "May the old database be dropped?")
 BY = required("by", ListOf(NameOf(Named.PERSON), at_least=1, or_one=True), "who can say yes", "[cto, devops-lead]")
-NEEDED = default("needed", Word("a whole number", grammar.WholeNumber(1, 20), types=("integer",)), 1,
-                 "how many of them", "1", "1")  # fmt: skip
+NEEDED = default(
+    "needed", Word("a whole number", grammar.WholeNumber(1, 20), types=("integer",)), 1, "how many of them", "1", "1"
+)
 
 
 def _approve(fields: Fields) -> Approve:
     by, needed = named(fields[BY]), fields[NEEDED]
     if needed > len(by):
-        fields.spot(NEEDED).wrong(f"{needed} have to say yes, and only {len(by)} are asked")
+        fields.spot(NEEDED).wrong(f"{needed} of {len(by)} cannot say yes: ask more people, or need fewer")
     return Approve(fields[QUESTION], by, needed)
 
 
 APPROVE = Table(
-    "approve", "an approve step", "People must say yes. Who started the run does not count.", (QUESTION, BY, NEEDED),
+    "approve",
+    "an approve step",
+    "People must say yes. Who started the run does not count.",
+    (QUESTION, BY, NEEDED),
     _approve,
-)  # fmt: skip
+)
 WHO = required("who", ListOf(NameOf(Named.PERSON), at_least=1, or_one=True), "who is asked", "[dba-lead]")
 ASK_PERSON = Table(
     "ask-person",
@@ -221,8 +234,12 @@ TELL = Table(
 # ── the step ─────────────────────────────────────────────────────────────────────────────────────
 
 
-def _or_component(table: Table[Any], make: Any) -> Either[Any]:
-    return Either(f"a component, or {table.says}", text=Made(COMPONENT_NAME, make), entries=table)
+V = TypeVar("V", bound=Verb)
+
+
+def _or_component(table: Table[V], make: Callable[[ComponentName], V]) -> Either[V]:
+    short = Made(COMPONENT_NAME, lambda _, name: make(name))
+    return Either(f"a component, or {table.says}", text=short, entries=table)
 
 
 def _checks(_: At, names: tuple[str, ...]) -> Smoke:
@@ -232,18 +249,18 @@ def _checks(_: At, names: tuple[str, ...]) -> Smoke:
 CHECKS = ListOf(NameOf(Named.CHECK), at_least=1, or_one=True)
 _FORMS: dict[str, tuple[Form[Any], str, str]] = {
     "scale": (SCALE, "set how many run", "{process: api, to: 0}"),
-    "preserve": (_or_component(PRESERVE, lambda _, name: Preserve(name)), "keep the damaged state", "database"),
+    "preserve": (_or_component(PRESERVE, Preserve), "keep the damaged state", "database"),
     "choose": (
-        _or_component(CHOOSE, lambda _, name: Choose(name)),
+        _or_component(CHOOSE, Choose),
         "choose a point",
         "{component: database, from: proven}",
     ),
     "restore": (
-        _or_component(RESTORE, lambda _, name: Restore(name)),
+        _or_component(RESTORE, Restore),
         "restore it",
         "{component: database, beside: true}",
     ),
-    "ask": (_or_component(ASK, lambda _, name: Ask(name)), "ask the plan's questions", "database"),
+    "ask": (_or_component(ASK, Ask), "ask the plan's questions", "database"),
     "smoke": (Made(CHECKS, _checks, "smoke checks"), "run smoke checks; alone (`- smoke`): all of them", "[health]"),
     "command": (
         Either("a program, or the settings of one", items=Made(RUN.form, lambda _, a: RunCommand(a)), entries=COMMAND),
@@ -263,20 +280,32 @@ STEP_NAME = optional("name", Word("a name", a_name), "by which later steps refer
 TARGET = optional("target", SOME_SPAN, "how long it should take", "2m", "not said")
 TIMEOUT = default("timeout", SOME_SPAN, timedelta(hours=1), "how long it may take", "10m", "1 h")
 RETRIES = default(
-    "retries", Word("a whole number", grammar.WholeNumber(0, 100), types=("integer",)), 2,
-    "how often it is tried again after *try later*", "2", "2",
-)  # fmt: skip
+    "retries",
+    Word("a whole number", grammar.WholeNumber(0, 100), types=("integer",)),
+    2,
+    "how often it is tried again after *try later*",
+    "2",
+    "2",
+)
 NEEDS = default(
-    "needs", ListOf(Word("the name of a step", a_name), or_one=True), (), "earlier steps that must be done",
-    "[restore-db]", "the step before it",
-)  # fmt: skip
+    "needs",
+    ListOf(Word("the name of a step", a_name), or_one=True),
+    (),
+    "earlier steps that must be done",
+    "[restore-db]",
+    "the step before it",
+)
 LOOK = default(
-    "look", argv(IN_STEP), (), "a program that tells whether the step has happened: exit 0 yes, 1 no, else unknown",
-    "[scripts/is-warm]", "none",
-)  # fmt: skip
+    "look",
+    argv(IN_STEP),
+    (),
+    "a program that tells whether the step has happened: exit 0 yes, 1 no, else unknown",
+    "[scripts/is-warm]",
+    "none",
+)
 REPEATABLE = default(
     "repeatable", Flag(), False, "twice is the same as once", "true", "`false`; for GET and HEAD `true`"
-)  # fmt: skip
+)
 
 
 def _step(fields: Fields) -> Step:

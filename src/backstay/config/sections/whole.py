@@ -11,7 +11,7 @@ from backstay.config.reading import Named
 from backstay.config.sections.components import COMPONENT
 from backstay.config.sections.people import AFTER, COMMUNICATION, DECLARATION, PERSON, ROLE, VENDOR
 from backstay.config.sections.places import DNS, SITE, VAULT
-from backstay.config.sections.scenarios import DRILL, SCENARIO
+from backstay.config.sections.scenarios import DRILL, SCENARIO_FORM
 from backstay.config.sections.smoke import ALIVE, CHECK, WATCH
 from backstay.config.sections.sources import sort_of
 from backstay.config.sections.words import DATE, OBJECTIVES, PERIOD, SPAN, TEXT
@@ -98,43 +98,115 @@ EXCLUDED = Table(
 
 BACKSTAY = required("backstay", Word("a version", _version, types=("integer",)), "the version of the plan file", "1")
 EXTENDS = optional(
-    "extends", ListOf(Word("the path of a file", str), or_one=True), "files whose text this one is laid over: mappings "
-    "are merged, everything else is replaced", "../common.yaml", "nothing",
-)  # fmt: skip
+    "extends",
+    ListOf(Word("the path of a file", str), or_one=True),
+    "files whose text this one is laid over: mappings are merged, everything else is replaced",
+    "../common.yaml",
+    "nothing",
+)
 TIMEZONE = default("timezone", Word("a time zone", _timezone), "UTC", "of every schedule", "Europe/Berlin", "`UTC`")
 SYSTEM_KEY = required("system", SYSTEM, "what this plan is about", "{name: shop}")
-OBJECTIVES_KEY = default("objectives", OBJECTIVES, Objectives(), "what was promised for the whole system",
-                         "{rto: 1h, rpo: 24h, availability: 99.9%}", "nothing")  # fmt: skip
-TARGETS = default("targets", MapOf(SPAN, "parts of a recovery and their times"), {}, "objectives of parts of a recovery",
-                  "{dns: 5m, certificate: 10m}", "none")  # fmt: skip
-EXCLUDED_KEY = default("excluded", ListOf(EXCLUDED), (), "what is not protected, said aloud", "[…]", "nothing")
+OBJECTIVES_KEY = default(
+    "objectives",
+    OBJECTIVES,
+    Objectives(),
+    "what was promised for the whole system",
+    "{rto: 1h, rpo: 24h, availability: 99.9%}",
+    "nothing",
+)
+TARGETS = default(
+    "targets",
+    MapOf(SPAN, "parts of a recovery and their times"),
+    {},
+    "objectives of parts of a recovery",
+    "{dns: 5m, certificate: 10m}",
+    "none",
+)
+EXCLUDED_KEY = default(
+    "excluded",
+    ListOf(EXCLUDED),
+    (),
+    "what is not protected, said aloud",
+    "[{what: user files, because: none are stored, agreed_by: cto}]",
+    "nothing",
+)
 PEOPLE = default(
     "people", MapOf(PERSON, "people by name", declares=Named.PERSON), {}, "people by name", "{cto: …}", "none"
 )
-ROLES = default("roles", MapOf(ROLE, "roles by name", declares=Named.ROLE), {}, "roles by name", "{…}", "none")
-VENDORS = default("vendors", ListOf(VENDOR), (), "on whom a recovery depends", "[…]", "none")
-SITES = default("sites", MapOf(SITE, "sites by name", declares=Named.SITE, at_least=1), {}, "where components live",
-                "{primary: {api: https://api.example.com}}", "`primary`")  # fmt: skip
-DNS_KEY = optional("dns", DNS, "the record that leads users to a site", "{zone: example.com, record: api, …}", "none")
-VAULTS = required("vaults", MapOf(VAULT, "vaults by name", declares=Named.VAULT, at_least=1),
-                  "where recovery points are kept", "{local: ./vault}")  # fmt: skip
-WITNESS = optional("witness", NameOf(Named.VAULT), "the vault that decides which journal goes on after a loss", "offsite",
-                   "the first vault")  # fmt: skip
-COMPONENTS = required("components",
-                      MapOf(COMPONENT, "components by name", declares=Named.COMPONENT, sort=sort_of, at_least=1),
-                      "what is protected", "{database: {postgres: '${env:DATABASE_URL}'}}")  # fmt: skip
-SMOKE = default("smoke", MapOf(CHECK, "checks by name", declares=Named.CHECK), {}, 'what "it works" means',
-                '{health: {get: "${site.api}/health"}}', "nothing: nobody can tell")  # fmt: skip
+ROLES = default(
+    "roles",
+    MapOf(ROLE, "roles by name", declares=Named.ROLE),
+    {},
+    "who plays which part",
+    "{incident-commander: {primary: devops-lead, backup: cto}}",
+    "none",
+)
+VENDORS = default(
+    "vendors", ListOf(VENDOR), (), "on whom a recovery depends", "[{name: AWS, service: cloud}]", "nobody"
+)
+SITES = default(
+    "sites",
+    MapOf(SITE, "sites by name", declares=Named.SITE, at_least=1),
+    {},
+    "where components live",
+    "{primary: {api: https://api.example.com}}",
+    "`primary`",
+)
+DNS_KEY = optional(
+    "dns", DNS, "the record that leads users to a site", "{zone: example.com, record: api, provider: route53}", "none"
+)
+VAULTS = required(
+    "vaults",
+    MapOf(VAULT, "vaults by name", declares=Named.VAULT, at_least=1),
+    "where recovery points are kept",
+    "{local: ./vault}",
+)
+WITNESS = optional(
+    "witness",
+    NameOf(Named.VAULT),
+    "the vault that decides which journal goes on after a loss",
+    "offsite",
+    "the first vault",
+)
+COMPONENTS = required(
+    "components",
+    MapOf(COMPONENT, "components by name", declares=Named.COMPONENT, sort=sort_of, at_least=1),
+    "what is protected",
+    "{database: {postgres: '${env:DATABASE_URL}'}}",
+)
+SMOKE = default(
+    "smoke",
+    MapOf(CHECK, "checks by name", declares=Named.CHECK),
+    {},
+    'what "it works" means',
+    '{health: {get: "${site.api}/health"}}',
+    "nothing: nobody can tell",
+)
 WATCH_KEY = optional("watch", WATCH, "how availability is measured", "{every: 1m, checks: [health]}", "not measured")
 ALIVE_KEY = optional("alive", ALIVE, "a sign of life for somebody outside", '{ping: "${env:PING_URL}"}', "none")
-DECLARATION_KEY = default("declaration", DECLARATION, (Authority(), ()), "how a disaster is declared", "{…}",
-                          "by whoever holds the plan")  # fmt: skip
-COMMUNICATION_KEY = default("communication", COMMUNICATION, ({}, None, None), "who is told", "{internal: {every: 15m}}",
-                            "nobody")  # fmt: skip
+DECLARATION_KEY = default(
+    "declaration",
+    DECLARATION,
+    (Authority(), ()),
+    "how a disaster is declared",
+    "{authority: {alone: [cto]}}",
+    "by whoever holds the plan",
+)
+COMMUNICATION_KEY = default(
+    "communication", COMMUNICATION, ({}, None, None), "who is told", "{internal: {every: 15m}}", "nobody"
+)
 AFTER_KEY = default("after", AFTER, ((), {}), "what follows a recovery", "{immediate: within 24h}", "nothing")
-SCENARIOS = default("scenarios", MapOf(SCENARIO, "scenarios by name", declares=Named.SCENARIO), {},
-                    "what can happen, beside and over the five that are built in", "{…}", "the five")  # fmt: skip
-DRILLS = default("drills", ListOf(DRILL), (), "what is rehearsed", "[…]", "nothing")
+SCENARIOS = default(
+    "scenarios",
+    MapOf(SCENARIO_FORM, "scenarios by name", declares=Named.SCENARIO),
+    {},
+    "what can happen, beside and over the five that are built in",
+    "{flood: {title: Flood, probability: low, impact: high}}",
+    "the five",
+)
+DRILLS = default(
+    "drills", ListOf(DRILL), (), "what is rehearsed", "[{scenario: database-loss, every: 3 months}]", "nothing"
+)
 
 
 def _or(fields: Fields, key: Key[T], instead: T) -> T:
@@ -190,9 +262,29 @@ PLAN = Table(
     "a plan",
     "The plan file. Only `backstay`, `system`, `vaults` and `components` are needed.",
     (
-        BACKSTAY, EXTENDS, TIMEZONE, SYSTEM_KEY, OBJECTIVES_KEY, TARGETS, EXCLUDED_KEY, SITES, DNS_KEY, VAULTS, WITNESS,
-        COMPONENTS, SMOKE, WATCH_KEY, ALIVE_KEY, PEOPLE, ROLES, VENDORS, DECLARATION_KEY, COMMUNICATION_KEY, AFTER_KEY,
-        DRILLS, SCENARIOS,
+        BACKSTAY,
+        EXTENDS,
+        TIMEZONE,
+        SYSTEM_KEY,
+        OBJECTIVES_KEY,
+        TARGETS,
+        EXCLUDED_KEY,
+        SITES,
+        DNS_KEY,
+        VAULTS,
+        WITNESS,
+        COMPONENTS,
+        SMOKE,
+        WATCH_KEY,
+        ALIVE_KEY,
+        PEOPLE,
+        ROLES,
+        VENDORS,
+        DECLARATION_KEY,
+        COMMUNICATION_KEY,
+        AFTER_KEY,
+        DRILLS,
+        SCENARIOS,
     ),
     _plan,
-)  # fmt: skip
+)

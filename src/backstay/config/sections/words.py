@@ -13,6 +13,8 @@ from backstay.plan import Objectives, Space, Template
 def _text(text: str) -> str:
     if not text.strip():
         raise ValueError("is an empty text")
+    if "${" in text:
+        raise ValueError("`${…}` means nothing here: this text is taken as it is written")
     return text.strip()
 
 
