@@ -100,7 +100,7 @@ def prepare(home: Home, wanted: Wanted) -> Prepared:
     phases = recover.compile(plan, wanted.scenario, site, wanted.mode, _good(home, plan, wanted.scenario))
     if isinstance(phases, NoRecovery):
         raise NoProvenPoint(phases.why, hint=phases.hint)
-    seen = incident.disaster(home.history().checks)
+    seen = incident.moment(home.history().checks)
     disaster = wanted.disaster or (seen if isinstance(seen, Between) else None)
     steps = [step for phase in phases for step in phase.steps]
     destroys = [(step.name or str(step.id), said) for step in steps if (said := recover.blast_radius(step))]
