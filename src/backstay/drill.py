@@ -8,7 +8,7 @@ documents state. What somebody only states was not demonstrated, and the row say
 from collections.abc import Iterable
 from dataclasses import dataclass
 from datetime import date, datetime, timedelta
-from typing import Literal, assert_never
+from typing import assert_never
 
 from backstay import recover
 from backstay.facts import NotVerified
@@ -199,17 +199,17 @@ def _difference(length: timedelta) -> str:
     return f"{say_span(abs(length))} {'slower' if length > timedelta() else 'faster'}"
 
 
-def say_result(of: DrillResult) -> tuple[Literal["pass", "fail", "unknown"], str]:
-    """The result as a mark and words."""
+def say_result(of: DrillResult) -> str:
+    """`Pass`, `Fail: …`, `not verified: …`, `Pass (stated, not demonstrated)`."""
     match of:
         case Passed():
-            return "pass", "Pass"
+            return "Pass"
         case Failed(why):
-            return "fail", f"Fail: {why}"
+            return f"Fail: {why}"
         case NotVerified(why):
-            return "unknown", f"not verified: {why}"
+            return f"not verified: {why}"
         case Stated(passed):
-            return "unknown", f"{'Pass' if passed else 'Fail'} (stated, not demonstrated)"
+            return f"{'Pass' if passed else 'Fail'} (stated, not demonstrated)"
         case _:
             assert_never(of)
 

@@ -152,12 +152,16 @@ def _care(plan: Plan, component: Component, history: History, now: datetime) -> 
             case Stale() | Fresh():
                 pass
         says += [
-            f"{'a full' if late.kind == 'full' else 'an incremental'} point is due since {say_moment(late.since)} ({late.because})"
+            f"{_one(late.kind)} point is due since {say_moment(late.since)} ({late.because})"
             for late in protect.due(component, points, now, plan.timezone)
             if now - late.since > GRACE
         ]
         says += _proof_due(plan, component, history, now)
     return says
+
+
+def _one(kind: str) -> str:
+    return f"{'an' if kind[0] in 'aeiou' else 'a'} {kind}"
 
 
 def _proved_since(history: History, component: Component, moment: datetime) -> bool:

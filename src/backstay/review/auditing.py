@@ -15,7 +15,7 @@ from backstay.objectives import judge_duration, judge_loss
 from backstay.plan import Ask, Choose, Mode, Plan, Preserve, Smoke
 from backstay.review import marks
 from backstay.review.run_report import not_proved, outcome, rows_back
-from backstay.review.tree import Bullets, Document, Mark, Section, Table, Text
+from backstay.review.tree import Bullets, Code, Document, Mark, Section, Table, Text, plain
 from backstay.values import count, listed, say_moment, say_span
 from backstay.verify import content
 
@@ -31,11 +31,12 @@ def evidence(plan: Plan, run: RunSeen, facts: Iterable[Recorded], history: Histo
     return Document(
         title=f"Evidence: {run.started.title}",
         subtitle=f"Run {run.id} ({run.started.mode.value})",
-        facts=(("Result", outcome(run)), ("Written", say_moment(now)), ("Plan tested", run.started.plan)),
+        facts=(("Result", outcome(run)), ("Written", say_moment(now))),
         blocks=(
             Table("What an auditor asks, and what the journal shows", ("Demand", "Shown", "Evidence"), rows),
             Section("What This Pack Does Not Prove", (Bullets(tuple(not_proved(run))),)),
         ),
+        footer=(("Run", Code(run.id)), ("Plan tested", Code(run.started.plan))),
         contents=False,
     )
 
@@ -141,10 +142,12 @@ def _integrity(run: RunSeen, history: History) -> tuple[Text, Text]:
         rows = rows_back(run, name)
         asked = any(isinstance(s.step.verb, Ask) and s.step.verb.component == name and s.done for s in run.steps)
         proofs = [proof for proof in history.proofs_of(name) if proof.ended <= run.at]
-        proved = f"proof of {say_moment(proofs[-1].ended)}: {marks.proved(content(proofs[-1])).words}" if proofs else ""
+        proved = (
+            f"proof of {say_moment(proofs[-1].ended)}: {plain(marks.proved(content(proofs[-1])))}" if proofs else ""
+        )
         counted = f"{count(sum(rows.values()), 'row')} counted" if rows else "rows not counted"
         questions = "questions answered as expected" if asked else "no questions asked"
-        found.append(f"{name}: {counted}, {questions}" + (f", {proved}" if proved else ", never proved before"))
+        found.append(f"{name}: {counted}, {questions}, {proved}")
     return _yes("; ".join(found)) if found else _no("nothing was restored")
 
 

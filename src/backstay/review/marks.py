@@ -3,10 +3,12 @@
 from datetime import timedelta
 from typing import assert_never
 
-from backstay.drill import DrillResult, say_result
+from backstay.drill import DrillResult, Failed, Passed, Stated
 from backstay.facts import NotVerified, Proven, Refuted, Result, Verdict
+from backstay.history import Loss
 from backstay.objectives import Judged, Standing
 from backstay.review.tree import Mark, Sign, Text
+from backstay.values import Period, say_span
 from backstay.verify import exact
 
 _STANDING: dict[Standing, tuple[Sign, str]] = {
@@ -37,21 +39,35 @@ def verdict(of: Verdict) -> Mark:
     return Mark(*_VERDICT[of])
 
 
-def drilled(of: DrillResult) -> Mark:
-    sign, words = say_result(of)
-    return Mark("warn" if sign == "unknown" else sign, words)
+def unknown(why: str) -> Text:
+    """Not verified, with the reason."""
+    return Mark("warn", "not verified"), f": {why}"
 
 
-def proved(of: Result | None) -> Mark:
+def drilled(of: DrillResult) -> Text:
+    match of:
+        case Passed():
+            return Mark("pass", "Pass")
+        case Failed(why):
+            return Mark("fail", "Fail"), f": {why}"
+        case NotVerified(why):
+            return unknown(why)
+        case Stated(passed):
+            return Mark("warn", "Pass" if passed else "Fail"), " (stated, not demonstrated)"
+        case _:
+            assert_never(of)
+
+
+def proved(of: Result | None) -> Text:
     match of:
         case None:
-            return Mark("warn", "not verified: never proved")
+            return unknown("it was never proved")
         case Proven():
             return Mark("pass", "proven")
         case Refuted(why):
-            return Mark("fail", f"refuted: {why}")
+            return Mark("fail", "refuted"), f": {why}"
         case NotVerified(why):
-            return Mark("warn", f"not verified: {why}")
+            return unknown(why)
         case _:
             assert_never(of)
 
@@ -62,6 +78,21 @@ def limit(length: timedelta | None) -> str:
 
 
 def duration(length: timedelta | NotVerified) -> Text:
-    if isinstance(length, NotVerified):
-        return Mark("warn", f"not verified: {length.why}")
-    return exact(length)
+    return unknown(length.why) if isinstance(length, NotVerified) else say_span(length)
+
+
+def period(of: Period) -> str:
+    """`24 h`, `7 d`, `1 month`."""
+    return str(of) if of.months else exact(of.span)
+
+
+def short(loss: Loss | NotVerified) -> str:
+    """A loss in few words: `7 h 59 min to 8 h`."""
+    if isinstance(loss, NotVerified):
+        return "not verified"
+    least, most = say_span(loss.least), say_span(loss.most)
+    if loss.most == timedelta():
+        return "nothing"
+    if loss.least == timedelta():
+        return f"up to {most}"
+    return most if least == most else f"{least} to {most}"

@@ -5,6 +5,7 @@ from datetime import timedelta
 from backstay.incident import Blanks, emergency, initial, measure, resolved, update
 from backstay.incident.authority import ForAPerson
 from backstay.plan import Audience, Criterion, Plan
+from backstay.review import marks
 from backstay.review.tree import (
     Block,
     Bullets,
@@ -72,7 +73,7 @@ def _measured(one: Criterion) -> Text:
         if isinstance(measure(one.when), ForAPerson):
             return "a person judges"
     except ValueError:
-        return Mark("warn", f"not verified: {one.when} cannot be measured")
+        return marks.unknown(f"{one.when} cannot be measured")
     return Code(one.when or "")
 
 
@@ -183,7 +184,7 @@ AFTER: dict[str, tuple[tuple[str, tuple[str, ...]], ...]] = {
 
 
 def afterwards(plan: Plan) -> Section:
-    due = {follow.name: f"within {follow.within}" for follow in plan.after}
+    due = {follow.name: f"within {marks.period(follow.within)}" for follow in plan.after}
     blocks: list[Block] = []
     for horizon, tasks in AFTER.items():
         when = due.get(horizon, "the plan sets no time")
@@ -191,7 +192,7 @@ def afterwards(plan: Plan) -> Section:
         for title, items in tasks:
             inner += [Paragraph((Strong(title),)), Bullets(tuple(items))]
         blocks.append(Section(f"{_title(horizon)} ({when} of the recovery)", tuple(inner)))
-    rows = tuple((_title(name), str(within)) for name, within in plan.postmortem.items())
+    rows = tuple((_title(name), marks.period(within)) for name, within in plan.postmortem.items())
     if rows:
         blocks.append(Section("Post-mortem", (Table("Due after the recovery", ("Post-mortem", "Within"), rows),)))
     return Section("Post-Disaster Actions", tuple(blocks))

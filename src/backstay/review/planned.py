@@ -108,7 +108,7 @@ def _scenario(plan: Plan, scenario: Scenario, history: History) -> list[Block]:
 def _practised(scenario: Scenario, history: History) -> Text:
     run = last_measured(history, scenario.name)
     if run is None:
-        return Mark("warn", "not verified: never recovered, never drilled")
+        return marks.unknown("never recovered, never drilled")
     judged = judge_duration(run.started.objectives.rto, rto_actual(run))
     return (f"{say_mode(run)}: ".capitalize(), *inlines(marks.judged(judged)))
 
@@ -131,9 +131,9 @@ def strategy(plan: Plan, status: Status) -> Section:
     for row in status.components:
         component = plan.components[row.name]
         vaults = [plan.vaults[name] for name in plan.vaults_of(component) if name in plan.vaults]
-        kept = listed(f"{component.keep or vault.keep} in {vault.name}" for vault in vaults) or "nowhere"
+        kept = listed(f"{marks.period(component.keep or vault.keep)} in {vault.name}" for vault in vaults) or "nowhere"
         if not row.supported:
-            newest: Text = Mark("warn", f"not verified: this version cannot back up {row.kind}")
+            newest: Text = marks.unknown(f"this version cannot back up {row.kind}")
         elif row.newest is None:
             newest = Mark("fail", "none")
         else:
@@ -147,7 +147,9 @@ def strategy(plan: Plan, status: Status) -> Section:
     vaults = Table(
         "Vaults",
         ("Vault", "Address", "Kept for", "Locked for"),
-        tuple((vault.name, Code(str(vault.url)), str(vault.keep), _lock(vault)) for vault in plan.vaults.values()),
+        tuple(
+            (vault.name, Code(str(vault.url)), marks.period(vault.keep), _lock(vault)) for vault in plan.vaults.values()
+        ),
     )
     return Section(
         "Backup Strategy",

@@ -12,7 +12,7 @@ from backstay.incident import clocks, say_between, say_clock
 from backstay.machine import State
 from backstay.objectives import say_loss
 from backstay.plan import Plan
-from backstay.review import telling
+from backstay.review import marks, telling
 from backstay.review.run_report import outcome
 from backstay.review.tree import Block, Bullets, Document, Mark, Paragraph, Section, Table, Text
 from backstay.values import say_moment, say_span
@@ -100,7 +100,7 @@ def actions(plan: Plan, incident: IncidentSeen, runs: list[RunSeen]) -> Table:
         ]
     for follow in plan.after:
         day = follow.within.after(incident.recovered_at) if incident.recovered_at else None
-        due = f"{day:%Y-%m-%d %H:%M} UTC" if day else f"{follow.within} after the recovery"
+        due = f"{day:%Y-%m-%d %H:%M} UTC" if day else f"{marks.period(follow.within)} after the recovery"
         rows.append((f"Follow-up, {follow.name.replace('_', ' ')}", "nobody yet", due))
     return Table("Each with one owner and one day", ("Action", "Owner", "Due"), tuple(rows))
 

@@ -200,7 +200,7 @@ def rto_table(plan: Plan, history: History, status: Status) -> Table:
 def _rto_row(name: str, rto: Rto) -> tuple[Text, ...]:
     actual = marks.duration(rto.actual)
     if rto.run is not None and not isinstance(rto.actual, NotVerified):
-        actual = f"{exact(rto.actual)} ({say_mode(rto.run)})"
+        actual = f"{say_span(rto.actual)} ({say_mode(rto.run)})"
     return name, marks.limit(rto.target), actual, marks.judged(rto.judged)
 
 
@@ -217,14 +217,14 @@ def _part(name: str, target: timedelta, history: History) -> tuple[Text, ...]:
         never = NotVerified(f"no step called {name} was measured")
         return name, exact(target), marks.duration(never), Mark("warn", "not verified")
     took, run = found[-1]
-    return name, exact(target), f"{exact(took)} ({say_mode(run)})", marks.judged(judge_duration(target, took))
+    return name, exact(target), f"{say_span(took)} ({say_mode(run)})", marks.judged(judge_duration(target, took))
 
 
 def rpo_table(status: Status) -> Table:
     rows: list[tuple[Text, ...]] = []
     for row in status.components:
         now = row.rpo.forecast
-        would: Text = Mark("warn", f"not verified: {now.why}") if isinstance(now, NotVerified) else exact(now)
+        would: Text = marks.unknown(now.why) if isinstance(now, NotVerified) else exact(now)
         rows.append((row.name, marks.limit(row.rpo.target), loss(row.rpo.actual), would, marks.judged(row.rpo.judged)))
     return Table(
         "How much data may be lost, was lost at the last test, and would be lost now",
@@ -234,4 +234,4 @@ def rpo_table(status: Status) -> Table:
 
 
 def loss(of: Loss | NotVerified) -> Text:
-    return Mark("warn", f"not verified: {of.why}") if isinstance(of, NotVerified) else say_loss(of)
+    return marks.unknown(of.why) if isinstance(of, NotVerified) else say_loss(of)

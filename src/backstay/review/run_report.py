@@ -46,8 +46,8 @@ _STATE: Mapping[State, Mark] = {
     State.ASKING: Mark("warn", "waiting for people"),
     State.PAUSING: Mark("warn", "waiting"),
     State.ACTING: Mark("warn", "under way"),
-    State.UNSURE: Mark("warn", "not verified: never heard back"),
-    State.IN_DOUBT: Mark("warn", "not verified: nobody could tell"),
+    State.UNSURE: Mark("warn", "never heard back"),
+    State.IN_DOUBT: Mark("warn", "nobody could tell"),
     State.DONE: Mark("pass", "done"),
     State.FAILED: Mark("fail", "failed"),
     State.SKIPPED: Mark("warn", "skipped"),
@@ -86,7 +86,7 @@ def run_report(run: RunSeen, facts: Iterable[Recorded], history: History) -> Doc
 
 def outcome(run: RunSeen) -> Mark:
     if run.ended is None:
-        return Mark("warn", "not verified: it has not ended")
+        return Mark("warn", "not ended")
     match run.ended.result:
         case "recovered":
             return Mark("pass", "recovered")
@@ -99,13 +99,12 @@ def outcome(run: RunSeen) -> Mark:
 def _cards(run: RunSeen) -> Iterable[Card]:
     actual = rto_actual(run)
     judged = judge_duration(run.started.objectives.rto, actual)
-    value = "unknown" if isinstance(actual, NotVerified) else say_span(actual)
+    value = "not verified" if isinstance(actual, NotVerified) else say_span(actual)
     yield Card("RTO actual", value, marks.standing(judged.standing), judged.sentence)
     for component in components_restored(run):
         loss = rpo_actual(run, component)
         judged = judge_loss(run.started.objectives.rpo, loss)
-        value = "unknown" if isinstance(loss, NotVerified) else say_loss(loss)
-        yield Card(f"RPO actual, {component}", value, marks.standing(judged.standing), judged.sentence)
+        yield Card(f"RPO actual, {component}", marks.short(loss), marks.standing(judged.standing), judged.sentence)
 
 
 def _damaged(run: RunSeen) -> Iterable[Block]:
@@ -136,7 +135,7 @@ def _last_smoke(run: RunSeen) -> datetime | None:
 
 
 def _moment(moment: datetime | None) -> Text:
-    return say_moment(moment) if moment else Mark("warn", "not verified: it did not come to that")
+    return say_moment(moment) if moment else marks.unknown("it did not come to that")
 
 
 # ── tables ──────────────────────────────────────────────────────────────────────────────────────────

@@ -51,7 +51,7 @@ nav { margin: 2.5rem 0; padding: 1rem 1.5rem 1.2rem; border: 1px solid var(--lin
 nav h2 { margin: 0 0 .5rem; padding: 0; border: 0; font-size: 1rem; color: var(--quiet); }
 nav ol { columns: 2; column-gap: 2.5rem; margin: 0; }
 nav li { break-inside: avoid; }
-nav li ul { padding-left: 1rem; list-style: none; font-size: .9rem; }
+nav li ul { margin: .2rem 0 .5rem; padding-left: 0; list-style: none; font-size: .9rem; }
 nav a { text-decoration: none; }
 nav a:hover { text-decoration: underline; }
 .wide { overflow-x: auto; }
@@ -61,8 +61,9 @@ th, td { padding: .5rem .8rem .5rem 0; border-bottom: 1px solid var(--line); tex
 thead th { color: var(--quiet); font-size: .82rem; font-weight: 600; white-space: nowrap; }
 tbody th { font-weight: 600; }
 td, tbody th { overflow-wrap: break-word; min-width: 5rem; }
+@media (min-width: 48rem) { tbody th { white-space: nowrap; } }
 .empty { color: var(--quiet); }
-.mark { font-weight: 600; }
+.mark { font-weight: 600; white-space: nowrap; }
 .mark > span {
   display: inline-flex; align-items: center; justify-content: center; width: 1.25em; height: 1.25em;
   margin-right: .4em; border-radius: 50%; font-size: .8em; font-weight: 700; line-height: 1;
