@@ -5,7 +5,7 @@ import os
 import random
 import stat
 from collections.abc import Callable, Iterable, Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
 from functools import cache
 from pathlib import Path
@@ -42,10 +42,15 @@ def new_vault(store: Store, keys: Keyring | None = None) -> Repository:
 
 @dataclass(frozen=True, slots=True)
 class File:
-    data: bytes = b""
+    data: bytes = field(default=b"", repr=False)
     mode: int = 0o640
     cutter: Cutter = Cutter.WHOLE
     mark: bytes = b""
+    size: int = field(init=False, compare=False)
+    """Shown instead of the data."""
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "size", len(self.data))
 
 
 @dataclass(frozen=True, slots=True)
@@ -154,23 +159,25 @@ class Crash(BaseException):
 
 
 class Mortal:
-    """A store that dies at the n-th call, before or after it was done."""
+    """A store that dies at the n-th call, before or after it was done, and stays dead."""
 
-    def __init__(self, within: Store, breaths: int, *, after: bool = False) -> None:
+    def __init__(
+        self, within: Store, breaths: int, *, after: bool = False, dies: BaseException | type[BaseException] = Crash
+    ) -> None:
         self.traits: StoreTraits = within.traits
         self._within, self._breaths, self._after = within, breaths, after
-        self.calls, self.dead = 0, False
+        self.calls, self.dead, self._dies = 0, False, dies
 
     def _breathe(self, act: Callable[[], T]) -> T:
         self.calls += 1
         if self.calls == self._breaths and not self._after:
             self.dead = True
         if self.dead:
-            raise Crash
+            raise self._dies
         done = act()
         if self.calls == self._breaths:
             self.dead = True
-            raise Crash
+            raise self._dies
         return done
 
     def describe(self) -> str:

@@ -64,7 +64,7 @@ class Base:
         """The map of a file that was cut in the same way."""
         if item is None or not isinstance(item.content, Stream) or item.content.cutter is not cutter:
             return None
-        return BaseStream(self, StreamMap(self._shelf, item.content, item.size_bytes))
+        return BaseStream(self, StreamMap(self._shelf, item.content, item.size_bytes, self.known))
 
 
 class BaseStream:

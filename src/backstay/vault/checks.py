@@ -25,7 +25,7 @@ from backstay.vault.shelf import Shelf, damaged
 from backstay.vault.streams import StreamMap
 
 _TROUBLE = (Damaged, ObjectMissing, WrongKey)
-_BOXES = ("reserved/", "points/", "proofs/", "holds/", "notes/", "marks/")
+_BOXES = ("reserved/", "points/", "proofs/", "holds/", "notes/", "marks/", "index/")
 
 
 @dataclass(frozen=True, slots=True)

@@ -22,9 +22,6 @@ from backstay.vault.keys import SLOT_SIZE, Opened
 MAGIC = b"BACKSTAY"
 FORMAT = 1
 TAG_SIZE = 16
-LARGEST_PLAIN = 1 << 28
-"""A frame that says to be larger is not ours: at most 1 MiB of data, some MiB of index, 256 MiB of a note."""
-
 FRAME_HEAD = struct.Struct("<BBHIII")
 """Kind, two zeros, ordinal, length before compression, length sealed (with its tag)."""
 _ADDRESS = struct.Struct("<8sBB8s16s16sH")
@@ -44,6 +41,12 @@ class FrameKind(IntEnum):
     NODE = 2
     INDEX = 3
     BODY = 4
+
+
+LARGEST_PLAIN = {
+    FrameKind.DATA: 4 << 20, FrameKind.NODE: 16 << 20, FrameKind.INDEX: 256 << 20, FrameKind.BODY: 256 << 20,
+}  # fmt: skip
+"""A frame that says to be larger is not ours: nobody makes us set aside more memory than this."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -126,13 +129,19 @@ class Cipher:
         self.seal_into(memoryview(buffer), 0, kind, ordinal, len(plain), compressed)
         return bytes(buffer)
 
-    def open(self, kind: int, frame: bytes | memoryview, inflate: zstandard.ZstdDecompressor) -> bytes:
+    def open(self, kind: FrameKind, frame: bytes | memoryview, inflate: zstandard.ZstdDecompressor) -> bytes:
         """The plaintext of one frame that fills `frame` exactly. Raises ValueError."""
         if len(frame) < FRAME_HEAD.size + TAG_SIZE:
             raise ValueError("cut short")
         head = bytes(frame[: FRAME_HEAD.size])
         found, zero, zeros, ordinal, plain_size, sealed_size = FRAME_HEAD.unpack(head)
-        if found != kind or zero or zeros or FRAME_HEAD.size + sealed_size != len(frame) or plain_size > LARGEST_PLAIN:
+        if (
+            found != kind
+            or zero
+            or zeros
+            or FRAME_HEAD.size + sealed_size != len(frame)
+            or plain_size > LARGEST_PLAIN[kind]
+        ):
             raise ValueError("no frame begins there")
         try:
             compressed = self._aead.decrypt(nonce(ordinal), frame[FRAME_HEAD.size :], self._prefix + head)

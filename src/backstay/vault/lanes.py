@@ -141,10 +141,12 @@ class Lane:
     def drain(self, source: "Source", seen: Callable[[int], None]) -> None:
         """Work on `source` until nothing of it is left to begin."""
         while (span := source.next(self.view)) is not None:
-            end = span.cuts[-1][1] if span.cuts else 0
-            cut = self._pages if source.cutter is Cutter.FIXED_64K else self._content
-            source.put(span.number, cut(span, source.base))
-            seen(end)
+            if not span.cuts:  # the file ended where the piece before it did
+                source.put(span.number, Chunks())
+                continue
+            work = self._pages if source.cutter is Cutter.FIXED_64K else self._content
+            source.put(span.number, work(span, source.base))
+            seen(span.cuts[-1][1])
 
     def _pages(self, span: Span, base: BaseStream | None) -> Chunks:
         """Each chunk in a frame of its own: a page that is asked for costs 64 KiB, not more."""
@@ -164,8 +166,7 @@ class Lane:
     def _content(self, span: Span, base: BaseStream | None) -> Chunks:
         """New chunks that lie side by side share frames of up to 1 MiB."""
         key, view, found = self._bench.opened.chunk_key, self.view, Chunks()
-        end_of_span = span.cuts[-1][1] if span.cuts else 0
-        old = base.by_content(span.start, span.start + end_of_span) if base else {}
+        old = base.by_content(span.start, span.start + span.cuts[-1][1]) if base else {}
         fresh: list[tuple[int, int]] = []
         for start, end in span.cuts:
             id = blake3(view[start:end], key=key).digest()

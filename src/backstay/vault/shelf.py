@@ -118,13 +118,13 @@ class Shelf:
     def node(self, ref: Ref) -> bytes:
         """The bytes of a node, verified. Raises Damaged, ObjectMissing."""
         try:
-            return self._node_at(ref.id, ref.place)
+            return self.node_at(ref.id, ref.place)
         except ObjectMissing:
             if (found := self._index.find(ref.id)) is None:
                 raise
-            return self._node_at(ref.id, found[0])
+            return self.node_at(ref.id, found[0])
 
-    def _node_at(self, id: bytes, place: Place) -> bytes:
+    def node_at(self, id: bytes, place: Place) -> bytes:
         key = names.node_pack(self.component, place.pack)
         frame = self.store.get(key, place.offset, place.length)
         # The head of a node pack follows from its name: it need not be read.

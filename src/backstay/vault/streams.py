@@ -17,8 +17,9 @@ class Leaf(NamedTuple):
 
 
 class StreamMap:
-    def __init__(self, shelf: Shelf, stream: Stream, size_bytes: int) -> None:
-        self._shelf, self.stream, self.size_bytes = shelf, stream, size_bytes
+    def __init__(self, shelf: Shelf, stream: Stream, size_bytes: int, visited: dict[bytes, Ref] | None = None) -> None:
+        """`visited`, where given, gathers the branches that were read, as that of a `Tree` does."""
+        self._shelf, self.stream, self.size_bytes, self._visited = shelf, stream, size_bytes, visited
 
     def leaves(self, start: int, end: int) -> Iterator[Leaf]:
         """The leaves that hold any of the bytes from `start` up to `end`, in order. Raises Damaged, ObjectMissing."""
@@ -31,6 +32,8 @@ class StreamMap:
                 yield leaf
                 continue
             branch = self._shelf.branch(leaf.ref, level)
+            if self._visited is not None:
+                self._visited[leaf.ref.id] = leaf.ref
             if sum(branch.sizes) != leaf.size_bytes:
                 raise Damaged(f"a stream map of {self._shelf.component} contradicts itself")
             at, children = leaf.start, list[tuple[int, Leaf]]()
