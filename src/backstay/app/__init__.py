@@ -10,4 +10,5 @@
 - `recovering` declare, run, resume; `rooms` the sealed room of a drill; `answering` what people decide about a run
 - `watching`   smoke checks, written down
 - `telling`    how things stand
+- `documents`  the plan document, and the report of a run
 """

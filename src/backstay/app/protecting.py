@@ -140,35 +140,46 @@ def prove(
     """Prove the newest point of each component in each of its vaults, or the one point that was named."""
     home.adopt("backstay")
     came: list[Came] = []
-    for component, vault, found in _to_prove(home, names, point):
-        if vault is None:
-            came.append(Came(component.name, None, found))
-            continue
-        with screen(f"proving {component.name} {found.id} from {vault}") as progress:
-            result = _attempt(partial(_prove, home, component, vault, found.id, tier, progress))
-        came.append(Came(component.name, vault, result))
+    for found in _to_prove(home, names, point):
+        match found:
+            case _Nothing(component, why):
+                came.append(Came(component.name, None, why))
+            case _Found(component, vault, newest):
+                with screen(f"proving {component.name} {newest.id} from {vault}") as progress:
+                    result = _attempt(partial(_prove, home, component, vault, newest.id, tier, progress))
+                came.append(Came(component.name, vault, result))
     home.seal()
     return came
 
 
-Found = tuple[Component, VaultName, Point] | tuple[Component, None, BackstayError]
+@dataclass(frozen=True, slots=True)
+class _Found:
+    component: Component
+    vault: VaultName
+    point: Point
 
 
-def _to_prove(home: Home, names: Sequence[str], point: str | None) -> list[Found]:
+@dataclass(frozen=True, slots=True)
+class _Nothing:
+    component: Component
+    why: BackstayError
+
+
+def _to_prove(home: Home, names: Sequence[str], point: str | None) -> list[_Found | _Nothing]:
     if point is not None:
         vault, found = find_point(home, PointId(point))
-        return [(home.plan.component(found.component), vault, found)]
-    work: list[Found] = []
+        return [_Found(home.plan.component(found.component), vault, found)]
+    work: list[_Found | _Nothing] = []
     for component in chosen(home, names):
         if not supported(component):
-            work.append((component, None, _unsupported(home, component)))
+            work.append(_Nothing(component, _unsupported(home, component)))
             continue
         for vault in home.plan.vaults_of(component):
             points = sorted(home.vaults[vault].points(component.name), key=taken_order)
             missing = NoProvenPoint(
                 f"{component.name} has no recovery point in {vault}", hint=f"take one: backstay backup {component.name}"
             )
-            work.append((component, vault, points[-1]) if points else (component, None, missing))
+            work.append(_Found(component, vault, points[-1]) if points else _Nothing(component, missing))
     return work
 
 

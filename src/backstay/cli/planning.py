@@ -54,11 +54,11 @@ def show(*, common: Common = HERE) -> None:
 
     Example: `backstay plan show`
     """
-    from backstay.app import telling
+    from backstay.app import documents
     from backstay.cli.printing import Page
 
     page = Page(common)
-    page.markdown(telling.plan_in_words(page.home()))
+    page.markdown(documents.plan_in_words(page.home()))
 
 
 @plan_app.command

@@ -184,7 +184,7 @@ def _show_blast_radius(page: "Page", prepared: "Prepared") -> None:
 
 
 def _drive(page: "Page", home: "Home", run: str) -> None:
-    from backstay.app import recovering, telling
+    from backstay.app import documents, recovering
     from backstay.cli.printing import Failed
     from backstay.cli.screen import RunScreen
     from backstay.engine import Done, Waiting, WaitingFor
@@ -208,9 +208,9 @@ def _drive(page: "Page", home: "Home", run: str) -> None:
                     )
                 case Done():
                     break
-    report = telling.run_report(home, id)
+    report = documents.run_report(home, id)
     if not dry:
-        page.markdown(report.markdown)
+        page.markdown(report.short())
     page.done(report.told)
     if ending.run.ended is not None and ending.run.ended.result != "recovered":
         raise Failed(report.code)
@@ -230,11 +230,11 @@ def show(run: str | None = None, *, common: Common = HERE) -> None:
     run
         The run.
     """
-    from backstay.app import telling
+    from backstay.app import documents
     from backstay.cli.printing import Page
 
     page = Page(common)
-    report = telling.run_report(page.home(), run)
+    report = documents.run_report(page.home(), run)
     page.markdown(report.markdown)
     page.done(report.told)
 

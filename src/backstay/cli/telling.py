@@ -46,11 +46,11 @@ def document(*, to: Path = Path("document"), common: Common = HERE) -> None:
     to
         The folder to write into.
     """
-    from backstay.app import telling
+    from backstay.app import documents
     from backstay.cli.printing import Page
 
     page = Page(common)
-    written = telling.write_document(page.home(), to)
+    written = documents.write_document(page.home(), to)
     for path in written:
         page.say(f"✔ {path}")
     page.done({"written": [str(path) for path in written]})

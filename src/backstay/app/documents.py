@@ -1,0 +1,142 @@
+"""Documents about this plan: the plan itself, filled from the journal, and the report of a run."""
+
+import os
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
+from datetime import timedelta
+from pathlib import Path
+from typing import Any
+
+from backstay import drill, engine, review
+from backstay.app.estate import KINDS
+from backstay.app.home import Home
+from backstay.errors import AccessDenied, NoSuchRun, PromiseBroken, StepFailed
+from backstay.facts import NotVerified
+from backstay.history import Loss, RunSeen, components_restored, phase_times, rpo_actual, rto_actual
+from backstay.review import Document
+from backstay.values import ComponentName, RunId, stamp
+
+
+def plan_in_words(home: Home) -> str:
+    """The plan document, in Markdown, as it stands now."""
+    return review.markdown(_plan_document(home))
+
+
+def _plan_document(home: Home) -> Document:
+    return review.plan_document(home.plan, home.history(), home.clock.now(), can=KINDS)
+
+
+def write_document(home: Home, to: Path) -> list[Path]:
+    """The plan document and the report of the newest run, each as Markdown and as one self-contained HTML file."""
+    documents = {"plan": _plan_document(home)}
+    history = home.history()
+    for run in [run for run in history.runs if run.ended is not None][-1:]:
+        documents["last-run"] = review.run_report(run, home.journal.read(engine.stream_of(run.id)), history)
+    written: list[Path] = []
+    try:
+        to.mkdir(parents=True, exist_ok=True)
+        for name, document in documents.items():
+            written.append(_replace(to / f"{name}.md", review.markdown(document)))
+            written.append(_replace(to / f"{name}.html", review.html(document)))
+    except OSError as error:
+        raise AccessDenied(f"cannot write the document into {to}: {error.strerror}") from error
+    return written
+
+
+def _replace(path: Path, text: str) -> Path:
+    """Whoever reads the old one meanwhile reads it whole."""
+    temporary = path.with_name(f".{path.name}.{os.getpid()}")
+    temporary.write_text(text, encoding="utf-8")
+    temporary.replace(path)
+    return path
+
+
+# ── runs ─────────────────────────────────────────────────────────────────────────────────────────
+
+
+@dataclass(frozen=True, slots=True)
+class RunTold:
+    """The report of one run: for a person, for a script, and the exit code that it stands for."""
+
+    document: Document
+    told: Mapping[str, Any]
+    code: int
+
+    @property
+    def markdown(self) -> str:
+        return review.markdown(self.document)
+
+    def short(self) -> str:
+        """What a person wants to see right after a run: promised and measured, the phases, what came back."""
+        return review.markdown(replace(self.document, blocks=self.document.blocks[:3]))
+
+
+def run_report(home: Home, run: str | None) -> RunTold:
+    """The named run, or the newest. Raises NoSuchRun."""
+    history = home.history()
+    found = history.run(RunId(run)) if run is not None else (history.runs[-1] if history.runs else None)
+    if found is None:
+        raise NoSuchRun(f"the journal has no run {run}" if run else "the journal has no run yet")
+    document = review.run_report(found, home.journal.read(engine.stream_of(found.id)), history)
+    return RunTold(document, _told(found), _code(found))
+
+
+def _code(run: RunSeen) -> int:
+    if run.ended is None or run.ended.result != "recovered":
+        return StepFailed.code
+    return PromiseBroken.code if isinstance(drill.result(run), drill.Failed) else 0
+
+
+def _told(run: RunSeen) -> dict[str, Any]:
+    started, result = run.started, drill.result(run)
+    words = {drill.Passed: "kept", drill.Failed: "broken", drill.Stated: "stated", NotVerified: "not verified"}
+    word = words[type(result)]
+    return {
+        "run": run.id,
+        "scenario": started.scenario,
+        "mode": started.mode.value,
+        "result": run.ended.result if run.ended else "open",
+        "why": run.ended.why if run.ended else "",
+        "promises": word,
+        "promises_why": getattr(result, "why", ""),
+        "declared": stamp(started.declared),
+        "by": started.by,
+        "plan": started.plan,
+        "rto": {"target_s": _seconds(started.objectives.rto), **_measured(rto_actual(run))},
+        "rpo": {name: _loss(run, name) for name in components_restored(run)},
+        "rows": {name: dict(review.rows_back(run, name)) for name in components_restored(run)},
+        "phases": [
+            {"name": phase.name, "target_s": _seconds(phase.target), "took_s": _seconds(phase.took)}
+            for phase in phase_times(run)
+        ],
+        "steps": [
+            {
+                "step": seen.step.id,
+                "state": seen.state.value,
+                "took_s": _seconds(seen.took),
+                "said": seen.said,
+                "values": dict(seen.values),
+            }
+            for seen in run.steps
+        ],
+    }
+
+
+def _measured(actual: timedelta | NotVerified) -> dict[str, Any]:
+    if isinstance(actual, NotVerified):
+        return {"actual_s": None, "not_verified": actual.why}
+    return {"actual_s": actual.total_seconds()}
+
+
+def _loss(run: RunSeen, component: ComponentName) -> dict[str, Any]:
+    target = {"target_s": _seconds(run.started.objectives.rpo)}
+    match rpo_actual(run, component):
+        case NotVerified(why):
+            return target | {"least_s": None, "most_s": None, "not_verified": why}
+        case Loss() as loss:
+            measured = {"least_s": loss.least.total_seconds(), "most_s": loss.most.total_seconds()}
+            return target | measured | {"newest": stamp(loss.newest), "source": loss.source}
+
+
+def _seconds(span: timedelta | None) -> float | None:
+    return None if span is None else span.total_seconds()
