@@ -1,0 +1,77 @@
+"""A point as files in a folder, for `backstay restore --to`: what remains when there is nothing but a vault and a key."""
+
+import shlex
+from pathlib import Path
+
+from backstay.adapters.postgres.laying import Ground, Physical, lay, room, sync
+from backstay.ports import PointReader, Progress, Stored, unwatched
+
+_RECOVERY = """
+# Added by Backstay. Recovery to the end of the backup, then a timeline of its own. This server keeps no archive and
+# follows no other: change that only when it has taken the place of the old one.
+restore_command = 'false'
+recovery_target_timeline = '{timeline}'
+recovery_target = ''
+recovery_target_time = ''
+recovery_target_lsn = ''
+recovery_target_xid = ''
+recovery_target_name = ''
+archive_mode = off
+primary_conninfo = ''
+synchronous_standby_names = ''
+"""
+
+_CONFIGURATION = """# Made by Backstay: the configuration of this cluster lived outside its data directory, and is in config/.
+listen_addresses = ''
+unix_socket_directories = '/tmp'
+"""
+
+_ACCESS = "# Made by Backstay: only the owner of this server may come in.\nlocal all all peer\n"
+
+
+def lay_down_data(reader: PointReader, to: Path, progress: Progress = unwatched) -> tuple[str, ...]:
+    """A physical point as a data directory that starts: `to/data`, with its tablespaces in `to/tablespaces`; gives what
+    to do next. Raises TargetNotEmpty, DiskFull, Damaged."""
+    physical = Physical.of(reader.point)
+    data = to / "data"
+    with room(to, f"restoring to {to}"):
+        to.mkdir(mode=0o700, parents=True, exist_ok=True)
+        spaces = {space.oid: to.absolute() / "tablespaces" / str(space.oid) for space in physical.tablespaces}
+        lay(reader, Ground(data, spaces), progress)
+        _lay_configuration(reader, to)
+        with (data / "postgresql.auto.conf").open("a") as file:
+            file.write(_RECOVERY.format(timeline=physical.timeline))
+        for name, text in (("postgresql.conf", _CONFIGURATION), ("pg_hba.conf", _ACCESS), ("pg_ident.conf", "")):
+            if not (data / name).exists():
+                (data / name).write_text(text)
+        (data / "recovery.signal").touch()
+        sync(data)
+    quoted = shlex.quote(str(data))
+    return (
+        f"next, with the programs of PostgreSQL {physical.major}, as a user that is not root and owns {to}:",
+        f'pg_ctl -D {quoted} -l {shlex.quote(str(to / "log"))} -o "-p 5433" -w start',
+        "it recovers by itself, to the end of the backup; do not remove backup_label before that",
+    )
+
+
+def _lay_configuration(reader: PointReader, to: Path) -> None:
+    """The files that lived elsewhere, below `to/config`: for a person to look at."""
+    if reader.entry("config") is None:
+        return
+
+    def place(stored: Stored) -> Path | None:
+        return to / stored.path if stored.path == "config" or stored.path.startswith("config/") else None
+
+    reader.extract(to, under="config", place=place)
+
+
+def lay_down_dump(reader: PointReader, to: Path, progress: Progress = unwatched) -> tuple[str, ...]:
+    """A logical point as a directory dump that pg_restore reads; gives what to do next."""
+    reader.extract(to, progress=progress)
+    about = reader.point.about
+    name = shlex.quote(about.get("database", "NEW"))
+    return (
+        f"next: psql -f {shlex.quote(str(to / 'roles.sql'))} postgres   # roles, without passwords",
+        f"createdb {name}",
+        f"pg_restore --jobs 2 --dbname {name} {shlex.quote(str(to / 'dump'))}",
+    )
