@@ -37,7 +37,15 @@ from backstay.adapters.postgres.sandbox import Recovered, look
 from backstay.adapters.postgres.session import connect
 from backstay.adapters.postgres.site import Marker, Site, postmasters, stop_server
 from backstay.adapters.postgres.starting import Starting
-from backstay.errors import AccessDenied, BackstayError, DiskFull, PointRefuted, TargetAlive, TargetNotEmpty
+from backstay.errors import (
+    AccessDenied,
+    BackstayError,
+    Cancelled,
+    DiskFull,
+    PointRefuted,
+    TargetAlive,
+    TargetNotEmpty,
+)
 from backstay.facts import CannotTell, DidNot, Happened, Outcome, Sight, Succeeded
 from backstay.ports import Acting, Clock, PointReader
 from backstay.values import stamp
@@ -110,10 +118,12 @@ class Recovery:
     def __post_init__(self) -> None:
         self.physical = Physical.of(self.point.point)
         self.beside, self.kept = self.site.beside(self.acting.run), self.site.damaged(self.acting.run)
-        self.starting = Starting(self.site, self.acting.run, self.physical)
+        self.starting = Starting(self.site, self.acting.run, self.physical, self.place)
         self.programs = find(self.physical.major, named=self.place.bin, near=self.starting.near())
 
     def run(self) -> Outcome:
+        if self.acting.stop():
+            raise Cancelled("stopped before the restore began")
         need_server(self.programs)
         with self.site.acting(self.acting) as (self._lock, found):
             self.marker = self._go_on_from(found)
@@ -216,7 +226,8 @@ class Recovery:
             self._give_room_back()
             raise
         with room(self.beside, "finishing the restore"):
-            for left in ("backup_label.old", "tablespace_map.old"):
+            # postmaster.opts too: it says how the private server was started, and not how this one is to be.
+            for left in ("backup_label.old", "tablespace_map.old", "postmaster.opts"):
                 (self.beside / left).unlink(missing_ok=True)
             told = {"run": self.acting.run, "point": str(self.point.point.id)}
             write_durably(self.beside / MARK, json.dumps(told).encode())
@@ -259,6 +270,8 @@ class Recovery:
     def _start(self) -> None:
         if not postmasters(self.site.data):
             self.starting.start(self.programs, self.point, self.acting.stop)
+        elif self.marker.reached("started"):
+            return
         lines = (self.site.data / "postmaster.pid").read_text().splitlines()
         self._mark("started", {"port": lines[3].strip() if len(lines) > 3 else ""})
 

@@ -8,7 +8,10 @@ from dataclasses import dataclass
 from datetime import timedelta
 from pathlib import Path
 
+from psycopg.conninfo import conninfo_to_dict
+
 from backstay.adapters.postgres.laying import Physical, write_durably
+from backstay.adapters.postgres.place import PostgresPlace
 from backstay.adapters.postgres.programs import Owner, Programs, ourselves, owner_of
 from backstay.adapters.postgres.site import Site
 from backstay.adapters.postgres.source import options_of, read_words, started_with
@@ -16,6 +19,15 @@ from backstay.errors import ToolFailed
 from backstay.ports import Kind, PointReader, Stored
 from backstay.processes import Command, run
 
+SANDBOX = "sandbox"
+SEALED = {
+    "listen_addresses": "127.0.0.1",
+    "unix_socket_directories": "",
+    "archive_mode": "off",
+    "max_logical_replication_workers": "0",
+    "primary_conninfo": "",
+    "cluster_name": "backstay drill",
+}
 _WITHIN = timedelta(minutes=10)
 _LARGEST_CONFIGURATION = 1 << 20
 
@@ -25,6 +37,7 @@ class Starting:
     site: Site
     run: str
     physical: Physical
+    place: PostgresPlace
 
     def words(self) -> list[str]:
         """How the old server was started, its program first: as its own folder says, else as the point does."""
@@ -59,7 +72,8 @@ class Starting:
         argv = [programs.path("pg_ctl"), "start", "-D", str(data), "-l", str(log), "-w"]
         argv += ["-t", str(int(_WITHIN.total_seconds()))]
         # pg_ctl hands the options to a shell.
-        argv += ["-o", shlex.join(options)] if (options := options_of(self.words())) else []
+        options = [*options_of(self.words()), *self._of_this_place()]
+        argv += ["-o", shlex.join(options)] if options else []
         wrapped, unprivileged = owner.wrap(*argv)
         command = Command(
             wrapped, _WITHIN + timedelta(minutes=1), unprivileged=unprivileged, lasting=True, cwd=Path("/")
@@ -72,6 +86,17 @@ class Starting:
                 detail=_last_lines(log) or error.detail,
                 hint="its data is complete and was up on a private socket: look at its configuration, then resume",
             ) from None
+
+    def _of_this_place(self) -> list[str]:
+        """What a server must not inherit from where its data was taken: the port of another server, and, in a sealed
+        room, every way out (pitfall 31: a drill that archives or subscribes poisons production)."""
+        if self.physical.about.get("data") == str(self.site.data):
+            return []
+        told = conninfo_to_dict(self.place.dsn)
+        settings = {"port": str(told.get("port") or 5432)}
+        if self.place.site == SANDBOX:
+            settings |= SEALED
+        return [word for key, value in settings.items() for word in ("-c", f"{key}={value}")]
 
     def _give_configuration_back(self, point: PointReader, owner: Owner) -> None:
         """Configuration files that lived elsewhere and are gone now. What is there is left alone; keys and anything
