@@ -1,0 +1,462 @@
+"""A small estate that an operator could have: the example SaaS with its databases, a plan, a key and a vault.
+
+Everything is asked through the command line, as `estate.backstay("backup")`, in a process of its own with an
+environment of its own. Whatever it answers is searched for secrets and for tracebacks, in every test.
+
+Making one takes some seconds, so it is made once per session and copied: `fresh` has a seeded database and a plan, and
+nothing else; `protected` has a vault as well, with proven points. Nothing runs in either before
+`start()`. All copies have the same ports: a restored server comes back on the port that its point was taken on.
+"""
+
+import json
+import os
+import secrets
+import shutil
+import signal
+import subprocess
+import sys
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import suppress
+from dataclasses import dataclass, field
+from functools import cached_property
+from pathlib import Path
+from typing import Any
+
+import httpx2
+import psutil
+import psycopg
+import pytest
+from psycopg.conninfo import conninfo_to_dict
+from psycopg.sql import SQL, Identifier
+
+from fix_catalytic import EXAMPLES
+from fix_postgres import free_port, postgres_bin, run, until
+
+PORTS = ("28400", "28401", "28432", "28433")
+"""Of the example's plan: the application and its database, then the sandbox's."""
+
+TABLES = ("tenants", "users", "lattices", "events", "heartbeat")
+LONGEST_S = 120.0
+PERSON = "devops-lead"
+DATABASE = "database"
+SCENARIO = "database-loss"
+RECOVER = ("recover", SCENARIO, "--by", PERSON, "--reason", "tables are gone", "--confirm", SCENARIO)
+
+Rows = Mapping[str, tuple[int, str]]
+"""Of each table: how many rows, and a checksum of all of them, whatever their order."""
+
+
+@dataclass(frozen=True, slots=True)
+class Done:
+    """What a command came to."""
+
+    words: tuple[str, ...]
+    code: int
+    out: str
+    err: str
+
+    @property
+    def said(self) -> str:
+        """All of it, as the operator saw it."""
+        return f"$ backstay {' '.join(self.words)}\n{self.out}{self.err}[exit {self.code}]"
+
+    @property
+    def json(self) -> Any:
+        return json.loads(self.out)
+
+    def error(self) -> dict[str, Any]:
+        """The error that `--json` puts on standard error, all four parts of it."""
+        told: dict[str, Any] = json.loads(self.err)
+        assert set(told) == {"code", "error", "known", "try"}, told
+        return told
+
+    def good(self) -> "Done":
+        assert self.code == 0, self.said
+        return self
+
+
+@dataclass(frozen=True, slots=True)
+class Begun:
+    """A command that runs."""
+
+    words: tuple[str, ...]
+    process: subprocess.Popen[str]
+
+    def signal_group(self, number: signal.Signals) -> None:
+        """As a terminal does for Ctrl-C: to the command, and to whatever it started in its process group."""
+        os.killpg(self.process.pid, number)
+
+
+@dataclass
+class Estate:
+    """One home. `folder` is where its owner stands when typing."""
+
+    folder: Path
+    ports: Mapping[str, int]
+    bin_dir: Path
+    secrets: Mapping[str, str]
+    api: subprocess.Popen[bytes] | None = field(default=None)
+    writer: subprocess.Popen[bytes] | None = field(default=None)
+
+    # ── the command line ─────────────────────────────────────────────────────────────────────────
+
+    @cached_property
+    def environment(self) -> dict[str, str]:
+        kept = {name: value for name, value in os.environ.items() if not name.startswith(("PG", "BACKSTAY_"))}
+        return {
+            **kept,
+            "DEMO_PYTHON": sys.executable,
+            "DEMO_EXAMPLES": str(EXAMPLES),
+            "PYTHONPATH": str(EXAMPLES),
+            "PYTHONDONTWRITEBYTECODE": "",  # compiling everything anew would take longer than most commands
+            "SMOKE_PASSWORD": self.secrets["smoke-password"],
+            "DATABASE_URL": self.secrets["database-url"],
+            "CATALYTIC_SQLITE": str(self.settings),
+            "COLUMNS": "160",
+        }
+
+    def backstay(
+        self,
+        *words: str | Path,
+        env: Mapping[str, str] | None = None,
+        typed: str = "",
+        before: Sequence[str] = (),
+        cwd: Path | None = None,
+    ) -> Done:
+        """One command to its end. `env` is added to the environment; `before` is put before the command."""
+        ended = subprocess.run(
+            [*before, *program(), *map(str, words)],
+            cwd=cwd or self.folder,
+            env={**self.environment, **(env or {})},
+            input=typed,
+            capture_output=True,
+            text=True,
+            check=False,
+            timeout=LONGEST_S,
+        )
+        return self.judged(Done(tuple(map(str, words)), ended.returncode, ended.stdout, ended.stderr))
+
+    def begin(self, *words: str | Path) -> "Begun":
+        """One command, left to itself in a process group of its own, as in a terminal; `end` waits for it."""
+        process = subprocess.Popen(
+            [*program(), *map(str, words)],
+            cwd=self.folder,
+            env=self.environment,
+            stdin=subprocess.DEVNULL,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE,
+            text=True,
+            start_new_session=True,
+        )
+        return Begun(tuple(map(str, words)), process)
+
+    def end(self, begun: "Begun") -> Done:
+        out, err = begun.process.communicate(timeout=LONGEST_S)
+        return self.judged(Done(begun.words, begun.process.returncode, out, err))
+
+    def judged(self, done: Done) -> Done:
+        """What holds of every command, whatever it was asked."""
+        assert "Traceback" not in done.said, done.said
+        assert "a defect in Backstay" not in done.said, done.said
+        for name, secret in self.secrets.items():
+            assert secret not in done.said, f"{name} was printed by: backstay {' '.join(done.words)}"
+        return done
+
+    # ── places ───────────────────────────────────────────────────────────────────────────────────
+
+    @property
+    def plan(self) -> Path:
+        return self.folder / "backstay.yaml"
+
+    @property
+    def data(self) -> Path:
+        return self.folder / "pg" / "data"
+
+    @property
+    def settings(self) -> Path:
+        return self.folder / "settings" / "catalytic.db"
+
+    @property
+    def vault(self) -> Path:
+        return self.folder / "vault"
+
+    @property
+    def key(self) -> Path:
+        return self.folder / "backstay.key"
+
+    def edit_plan(self, before: str, after: str) -> None:
+        text = self.plan.read_text()
+        assert before in text, f"the plan has no {before!r}"
+        self.plan.write_text(text.replace(before, after))
+
+    # ── the database ─────────────────────────────────────────────────────────────────────────────
+
+    @property
+    def dsn(self) -> str:
+        return self.secrets["database-url"]
+
+    def start_database(self) -> None:
+        run([self.bin_dir / "pg_ctl", "-D", self.data, "-l", self.folder / "pg" / "log", "-w", "start"])
+
+    def stop_database(self) -> None:
+        run([self.bin_dir / "pg_ctl", "-D", self.data, "-m", "fast", "-w", "stop"])
+
+    def rows(self) -> Rows:
+        return rows_of(self.dsn)
+
+    def amcheck(self) -> None:
+        """Every table and index of the live database is sound, down to each index entry's row."""
+        amcheck(self.bin_dir, self.dsn)
+
+    # ── the application ──────────────────────────────────────────────────────────────────────────
+
+    def start(self) -> None:
+        """The database, and the application on it."""
+        self.start_database()
+        self.start_api()
+
+    def start_api(self) -> None:
+        port = self.ports["28400"]
+        (self.folder / "run").mkdir(exist_ok=True)
+        self.api = self._launch("api", "serve", "--port", str(port))
+        (self.folder / "run" / "api.pid").write_text(f"{self.api.pid}\n")
+        until(self.healthy, "the application answers")
+
+    def start_writer(self) -> None:
+        """Customers who add rows, and note each that was committed."""
+        self.writer = self._launch("writer", "write", "--every", "10ms", "--log", str(self.folder / "writer.log"))
+        log = self.folder / "writer.log"
+        until(lambda: log.exists() and log.stat().st_size > 0, "the writer commits a row")
+
+    def stop_writer(self) -> None:
+        assert self.writer is not None
+        self.writer.send_signal(signal.SIGTERM)
+        self.writer.wait(LONGEST_S)
+        self.writer = None
+
+    def healthy(self) -> bool:
+        try:
+            return httpx2.get(f"http://127.0.0.1:{self.ports['28400']}/health", timeout=10.0).status_code == 200
+        except httpx2.TransportError:
+            return False
+
+    def catalytic(self, *words: str) -> str:
+        """One verb of the application's own command line; what it printed."""
+        ended = subprocess.run(
+            [sys.executable, "-m", "catalytic", *words],
+            cwd=self.folder, env=self.environment, capture_output=True, text=True, timeout=LONGEST_S,
+        )  # fmt: skip
+        assert ended.returncode == 0, ended.stderr
+        return ended.stdout
+
+    def wreck(self, seed: int = 7) -> None:
+        """Tables are dropped, and pages of the files overwritten, for real."""
+        self.catalytic("wreck", "--data", "pg/data", "--seed", str(seed))
+
+    def _launch(self, name: str, *words: str) -> subprocess.Popen[bytes]:
+        (self.folder / "run").mkdir(exist_ok=True)
+        with (self.folder / "run" / f"{name}.log").open("ab") as log:
+            return subprocess.Popen(
+                [sys.executable, "-m", "catalytic", *words],
+                cwd=self.folder, env=self.environment, stdin=subprocess.DEVNULL, stdout=log, stderr=log,
+                start_new_session=True,
+            )  # fmt: skip
+
+    # ── what runs ────────────────────────────────────────────────────────────────────────────────
+
+    def processes(self) -> list[psutil.Process]:
+        """Whatever runs in this home, whoever started it."""
+        return processes_below(self.folder)
+
+    def names(self) -> set[str]:
+        return {_name(process) for process in self.processes()} - {""}
+
+    def close(self) -> None:
+        end_everything(self.folder)
+        for child in (self.api, self.writer):
+            if child is not None:
+                child.wait(LONGEST_S)
+
+
+def program() -> list[str]:
+    return [str(Path(sys.executable).with_name("backstay"))]
+
+
+def rows_of(dsn: str, **where: Any) -> Rows:
+    found: dict[str, tuple[int, str]] = {}
+    with psycopg.connect(dsn, autocommit=True, **where) as connection:
+        for table in TABLES:
+            question = SQL("SELECT count(*), coalesce(sum(hashtextextended(t::text, 0)), 0)::text FROM {} t")
+            row = connection.execute(question.format(Identifier(table))).fetchone()
+            assert row is not None
+            found[table] = (int(row[0]), str(row[1]))
+    return found
+
+
+def amcheck(bin_dir: Path, dsn: str) -> None:
+    told = conninfo_to_dict(dsn)
+    words = {"PGHOST": "host", "PGPORT": "port", "PGUSER": "user", "PGPASSWORD": "password"}
+    ended = subprocess.run(
+        [bin_dir / "pg_amcheck", "--heapallindexed", "--install-missing", "-d", str(told["dbname"])],
+        env={**os.environ, **{name: str(told[word]) for name, word in words.items() if word in told}},
+        capture_output=True, text=True, timeout=LONGEST_S,
+    )  # fmt: skip
+    assert (ended.returncode, ended.stdout) == (0, ""), ended.stdout + ended.stderr
+
+
+# ── processes in a folder ────────────────────────────────────────────────────────────────────────
+
+
+def processes_below(folder: Path) -> list[psutil.Process]:
+    """By their working directory: commands stand in the home, PostgreSQL in its data, nobody else in either."""
+    found: list[psutil.Process] = []
+    for process in psutil.process_iter():
+        with suppress(psutil.Error, OSError):
+            if Path(process.cwd()).is_relative_to(folder) and process.status() != psutil.STATUS_ZOMBIE:
+                found.append(process)
+    return found
+
+
+def _name(process: psutil.Process) -> str:
+    with suppress(psutil.Error):
+        return process.name()
+    return ""
+
+
+def end_everything(folder: Path) -> None:
+    while running := processes_below(folder):
+        for process in running:
+            with suppress(psutil.Error):
+                process.kill()
+        psutil.wait_procs(running, timeout=1.0)
+
+
+_JANITOR = """
+import sys
+sys.stdin.read()
+sys.path[:0] = sys.argv[2:]
+import pathlib, fix_estate
+fix_estate.end_everything(pathlib.Path(sys.argv[1]))
+"""
+"""Reads until its other end is closed, also because pytest was killed; then nothing that stands in the folder stays."""
+
+
+# ── making one ───────────────────────────────────────────────────────────────────────────────────
+
+
+def write_secret(folder: Path, name: str, text: str) -> None:
+    path = folder / "secrets" / name
+    path.touch(mode=0o600)
+    path.write_text(f"{text}\n")
+
+
+def make(folder: Path) -> Estate:
+    """A database, its settings and a plan; nothing runs."""
+    ports = {usual: free_port() for usual in PORTS}
+    for name in ("pg", "run", "secrets", "settings", "sandbox/pg", "sandbox/settings"):
+        (folder / name).mkdir(parents=True, mode=0o700)
+    (folder / "pg" / "DEMO-DATA-MAY-BE-DESTROYED").touch()
+    password = f"pg-{secrets.token_urlsafe(15)}"
+    known = {"postgres-password": password, "smoke-password": f"smoke-{secrets.token_urlsafe(15)}"}
+    for name, port in (("database-url", "28432"), ("sandbox-url", "28433")):
+        known[name] = f"postgresql://postgres:{password}@127.0.0.1:{ports[port]}/catalytic"
+    for name, value in known.items():
+        write_secret(folder, name, value)
+    plan = (EXAMPLES / "catalytic" / "backstay.yaml").read_text()
+    for usual, chosen in ports.items():
+        plan = plan.replace(usual, str(chosen))
+    plan = plan.replace('"${env:DEMO_PYTHON}"', sys.executable)
+    (folder / "backstay.yaml").write_text(plan)
+    estate = Estate(folder, ports, postgres_bin(), known)
+    _make_database(estate, password)
+    return estate
+
+
+def _make_database(estate: Estate, password: str) -> None:
+    words = ["-U", "postgres", "-A", "scram-sha-256", "-k", "-N", "--locale=C", "-E", "UTF8"]
+    pwfile = f"--pwfile={estate.folder / 'secrets' / 'postgres-password'}"
+    run([estate.bin_dir / "initdb", "-D", estate.data, *words, pwfile])
+    # Not `fix_postgres.QUICK`: a server without fsync is one that Backstay refuses to take points of.
+    conf = {
+        "port": str(estate.ports["28432"]),
+        "listen_addresses": "127.0.0.1",
+        "unix_socket_directories": "",
+        "shared_buffers": "16MB",
+        "timezone": "UTC",
+    }
+    with (estate.data / "postgresql.conf").open("a") as file:
+        file.writelines(f"{name} = '{value}'\n" for name, value in conf.items())
+    estate.start_database()
+    with psycopg.connect(estate.dsn.replace("/catalytic", "/postgres"), autocommit=True) as connection:
+        connection.execute("CREATE DATABASE catalytic")
+    estate.catalytic("seed", "--size", "1M", "--tenants", "3")
+    estate.stop_database()
+
+
+def copy_of(original: Estate, folder: Path) -> Estate:
+    shutil.copytree(original.folder, folder, symlinks=True)
+    return Estate(folder, original.ports, original.bin_dir, original.secrets)
+
+
+# ── fixtures ─────────────────────────────────────────────────────────────────────────────────────
+
+
+@pytest.fixture(scope="session")
+def estates(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
+    """The folder of all of them; what runs there ends with the session, also when pytest is killed."""
+    root = tmp_path_factory.mktemp("estates")
+    tests = str(Path(__file__).parent)
+    janitor = subprocess.Popen(
+        [sys.executable, "-c", _JANITOR, str(root), tests, str(EXAMPLES)], stdin=subprocess.PIPE, start_new_session=True
+    )
+    yield root
+    assert janitor.stdin is not None
+    janitor.stdin.close()
+    janitor.wait(LONGEST_S)
+
+
+@pytest.fixture(scope="session")
+def fresh_original(estates: Path) -> Estate:
+    return make(estates / "fresh")
+
+
+@pytest.fixture(scope="session")
+def protected_original(estates: Path, fresh_original: Estate) -> Estate:
+    estate = copy_of(fresh_original, estates / "protected")
+    try:
+        estate.start()
+        estate.backstay("init").good()
+        estate.backstay("smoke").good()
+        estate.backstay("backup").good()
+        estate.backstay("verify").good()
+        estate.stop_database()
+    finally:
+        estate.close()
+    return estate
+
+
+@pytest.fixture
+def lend(estates: Path) -> Iterator[Callable[[Estate], Estate]]:
+    """A copy of an original, that ends with the test."""
+    lent: list[Estate] = []
+
+    def copy(original: Estate) -> Estate:
+        lent.append(copy_of(original, estates / f"home-{secrets.token_hex(3)}"))
+        return lent[-1]
+
+    yield copy
+    for estate in lent:
+        estate.close()
+        shutil.rmtree(estate.folder)
+
+
+@pytest.fixture
+def fresh(lend: Callable[[Estate], Estate], fresh_original: Estate) -> Estate:
+    """A seeded database, its settings and a plan; no key, no vault, and nothing runs."""
+    return lend(fresh_original)
+
+
+@pytest.fixture
+def protected(lend: Callable[[Estate], Estate], protected_original: Estate) -> Estate:
+    """The same with a key, a vault and a proven point of each component; nothing runs."""
+    return lend(protected_original)
