@@ -16,7 +16,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -70,10 +70,8 @@ def end(pid: int, sig: int = signal.SIGTERM, within: float = 20.0) -> None:
             os.kill(pid, sig if time.monotonic() < deadline else signal.SIGKILL)
         except ProcessLookupError:
             return
-        try:
+        with suppress(ChildProcessError):
             os.waitpid(pid, os.WNOHANG)
-        except ChildProcessError:
-            pass
         time.sleep(0.05)
         sig = 0 if time.monotonic() < deadline else sig
 
@@ -144,7 +142,9 @@ class Story:
 def backstay(*words: str, expect: Sequence[int] = (0,), quiet: bool = False) -> int:
     """Run one command as a person would, in ./demo, and show it."""
     screen.print(f"\n[bold cyan]$ backstay {' '.join(words)}")
-    done = subprocess.run([str(BACKSTAY), *words], cwd=DEMO, env=environment(), stdout=subprocess.DEVNULL if quiet else None)
+    done = subprocess.run(
+        [str(BACKSTAY), *words], cwd=DEMO, env=environment(), stdout=subprocess.DEVNULL if quiet else None
+    )
     if done.returncode not in expect:
         raise Stop(f"`backstay {' '.join(words)}` ended with {done.returncode}")
     return done.returncode
@@ -158,8 +158,6 @@ def backstay_json(*words: str) -> Any:
 def environment() -> dict[str, str]:
     return {
         **os.environ,
-        "DEMO_PYTHON": PYTHON,
-        "DEMO_EXAMPLES": str(EXAMPLES),
         "PYTHONPATH": str(EXAMPLES),
         "PYTHONDONTWRITEBYTECODE": "",
         "SMOKE_PASSWORD": (DEMO / "secrets" / "smoke-password").read_text().strip(),
@@ -172,7 +170,11 @@ def catalytic(*words: str, show: bool = True) -> subprocess.CompletedProcess[str
     if show:
         screen.print(f"\n[bold magenta]$ catalytic {' '.join(words)}")
     done = subprocess.run(
-        [PYTHON, "-m", "catalytic", *words], cwd=DEMO, env=environment(), text=True, stdout=None if show else subprocess.PIPE
+        [PYTHON, "-m", "catalytic", *words],
+        cwd=DEMO,
+        env=environment(),
+        text=True,
+        stdout=None if show else subprocess.PIPE,
     )
     if done.returncode and show:
         raise Stop(f"`catalytic {words[0]}` ended with {done.returncode}")
@@ -226,6 +228,9 @@ def start_world(size: str, seed: int) -> None:
     write_secret("smoke-password", secrets.token_urlsafe(18))
     for name, port in (("database-url", "28432"), ("sandbox-url", "28433")):
         write_secret(name, f"postgresql://postgres:{password}@127.0.0.1:{ports[port]}/catalytic")
+    launcher = DEMO / "catalytic"
+    launcher.write_text(f'#!/bin/sh\nPYTHONPATH="{EXAMPLES}" exec "{PYTHON}" -m catalytic "$@"\n')
+    launcher.chmod(0o755)
     plan = (EXAMPLES / "catalytic" / "backstay.yaml").read_text()
     for usual, chosen in ports.items():
         plan = plan.replace(usual, chosen)
@@ -261,7 +266,7 @@ def run_quietly(argv: Sequence[str]) -> None:
 def start(name: str, words: Sequence[str], pid_file: Path | None = None) -> None:
     with (DEMO / "run" / f"{name}.log").open("ab") as log:
         child = subprocess.Popen(
-            [PYTHON, "-m", "catalytic", *words], cwd=DEMO, env=environment(), stdout=log, stderr=log,
+            [str(DEMO / "catalytic"), *words], cwd=DEMO, env=environment(), stdout=log, stderr=log,
             stdin=subprocess.DEVNULL, start_new_session=True,
         )  # fmt: skip
     note_process(name, child.pid)
@@ -292,7 +297,9 @@ def counted() -> dict[str, int]:
     with psycopg.connect(environment()["DATABASE_URL"], autocommit=True) as connection:
         for table in TABLES:
             try:
-                row = connection.execute(psycopg.sql.SQL("SELECT count(*) FROM {}").format(psycopg.sql.Identifier(table)))
+                row = connection.execute(
+                    psycopg.sql.SQL("SELECT count(*) FROM {}").format(psycopg.sql.Identifier(table))
+                )
                 counts[table] = int((row.fetchone() or (-1,))[0])
             except psycopg.Error:
                 counts[table] = -1
@@ -319,7 +326,7 @@ def play(size: str, seed: int) -> None:
     with story.chapter("Proof: every point is restored and asked"):
         backstay("verify")
     with story.chapter("A drill: the same recovery, in a sealed room"):
-        backstay("drill", "database-loss", "--by", "devops-lead")
+        backstay("drill", "total-loss", "--by", "devops-lead")
     with story.chapter("The disaster"):
         before = counted()
         backstay("smoke")
@@ -335,7 +342,9 @@ def play(size: str, seed: int) -> None:
         backstay("document", "--to", "document")
     screen.print()
     screen.print(story.table())
-    screen.print(f"\nEverything is in {DEMO}: the plan, the vault, the key, the journal, the damaged database, the document.")
+    screen.print(
+        f"\nEverything is in {DEMO}: the plan, the vault, the key, the journal, the damaged database, the document."
+    )
     screen.print("Look at document/plan.html; take it all away with scripts/demo --clean.")
 
 

@@ -79,7 +79,8 @@ def keeper_of(home: Home, component: Component, site: SiteName) -> Keeper:
         case SqliteSource() as source:
             from backstay.adapters.sqlite import SqliteKeeper
 
-            return SqliteKeeper(_path_at(home, source.path, component, site), home.clock, newest=component.newest)
+            path = _path_at(home, source.path, component, site)
+            return SqliteKeeper(path, home.clock, newest=component.newest, scratch=scratch(home))
         case FilesSource() as source:
             from backstay.adapters.files import FilesKeeper
 

@@ -26,7 +26,7 @@ def lay_down(reader: PointReader, to: Path, progress: Progress) -> tuple[str, ..
     _refuse_without_room(to, reader.point.size_bytes)
     match reader.point.way:
         case "local" | "stream":
-            from backstay.adapters.postgres import lay_down_data
+            from backstay.adapters.postgres.plain import lay_down_data
 
             return lay_down_data(reader, to, progress)
         case _:

@@ -1,7 +1,7 @@
 """The day itself: declare, run, resume; and the same steps in a sealed room."""
 
 import secrets
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Generator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
 
@@ -202,7 +202,7 @@ def drive(home: Home, run: RunId, eyes: Eyes, say: Callable[[str], None] = print
 
 
 @contextmanager
-def _told_from_the_start(home: Home, run: RunId, watch: Watch) -> Iterator[Watch]:
+def _told_from_the_start(home: Home, run: RunId, watch: Watch) -> Generator[Watch]:
     """Who watches a run that is resumed needs to hear what happened before, too: once each, in order."""
     last = 0
     for recorded in home.journal.read(engine.stream_of(run)):
