@@ -77,5 +77,5 @@ def driver(
         stop=stop or home.clock.stop.is_set,
         watch=watch,
         progress=of_step,
-        aside=home.seal,
+        aside=home.seal_when_due,
     )

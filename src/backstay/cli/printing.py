@@ -49,7 +49,9 @@ class Page:
         self.out.print(table)
 
     def markdown(self, text: str) -> None:
-        """A document: formatted on a terminal, as it is elsewhere."""
+        """A document: formatted on a terminal, as it is elsewhere, left out where one JSON value is wanted."""
+        if self.common.json:
+            return
         if self.out.is_terminal:
             from rich.markdown import Markdown
 

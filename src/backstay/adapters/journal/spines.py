@@ -56,11 +56,12 @@ def spine_due(facts_since: int, since: timedelta | None) -> bool:
     return facts_since >= DUE_FACTS or (facts_since > 0 and (since is None or since >= DUE_AFTER))
 
 
-def seal_when_due(journal: OpenJournal, vaults: Iterable[Vault]) -> Sealed | None:
-    """Seal a spine if one is due. Raises as `seal_spine`."""
+def seal_when_due(journal: OpenJournal, vaults: Iterable[Vault], *, at_the_end: bool = False) -> Sealed | None:
+    """Seal a spine if one is due; at the end of a command, if anything is new: nobody may come by for days. Raises as
+    `seal_spine`."""
     about = journal.kept.about
     at, count = about("spine at"), int(about("spine count") or 0)
-    since = None if at is None else journal.now() - from_stamp(at)
+    since = None if at is None or at_the_end else journal.now() - from_stamp(at)
     if not spine_due(journal.kept.count() - count, since):
         return None
     return seal_spine(journal, vaults, journal.now())
