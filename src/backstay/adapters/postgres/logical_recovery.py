@@ -33,6 +33,7 @@ from backstay.adapters.postgres.session import Connection, connect, environment,
 from backstay.adapters.postgres.source import examine
 from backstay.errors import (
     BackstayError,
+    Cancelled,
     Damaged,
     DiskFull,
     PointRefuted,
@@ -179,7 +180,7 @@ def preserve(place: PostgresPlace, clock: Clock, acting: Acting, name: str) -> O
     with maintenance(place) as db, alone(db, names, acting):
         if there(db, names.damaged):
             return Succeeded(f"kept as the database {names.damaged}", {"kept": names.damaged})
-        if not there(db, name):
+        if not there(db, name) or (note_of(db, name) or {}).get("run") == acting.run:
             return Succeeded(f"there is no database {name} that could be kept")
         rename(db, clock, [(name, names.damaged)])
     return Succeeded(f"kept as the database {names.damaged}; it takes no connections", {"kept": names.damaged})
@@ -210,19 +211,26 @@ class LogicalRecovery:
         self.names = Names(name, self.acting.run)
 
     def run(self) -> Outcome:
+        if self.acting.stop():
+            raise Cancelled("stopped before the restore began")
         with maintenance(self.place) as db, alone(db, self.names, self.acting):
             if (done := self._done(db)) is not None:
                 return Succeeded(f"the database {self.names.name} was restored before", done)
             if not self.keep_old and there(db, self.names.name):
                 raise TargetNotEmpty(f"there is a database {self.names.name}", hint="restore beside it")
-            told = note_of(db, self.names.beside)
-            if told is None or told.get("point") != self.point.point.id or told.get("stage") != "restored":
+            # The comment travels with a rename: it may be on either.
+            if not any(self._is_restored(db, name) for name in (self.names.name, self.names.beside)):
                 self._restore(db)
             self._swap(db)
             values = self._values(db)
             note(db, self.names.name, {**self._told("in place"), "values": values})
             self.reached("in place")
         return Succeeded(f"the database {self.names.name} holds point {self.point.point.id}", values)
+
+    def _is_restored(self, db: Connection, name: str) -> bool:
+        told = note_of(db, name) or {}
+        mine = told.get("run") == self.acting.run and told.get("point") == self.point.point.id
+        return mine and told.get("stage") in ("restored", "swapped")
 
     def _done(self, db: Connection) -> dict[str, str] | None:
         told = note_of(db, self.names.name)

@@ -1,4 +1,4 @@
-"""A point as files in a folder, for `backstay restore --to`: what remains when there is nothing but a vault and a key."""
+"""A point as files in a folder, for `backstay restore --to`: what remains when there is only a vault and a key."""
 
 import shlex
 from pathlib import Path
@@ -21,7 +21,7 @@ primary_conninfo = ''
 synchronous_standby_names = ''
 """
 
-_CONFIGURATION = """# Made by Backstay: the configuration of this cluster lived outside its data directory, and is in config/.
+_CONFIGURATION = """# Made by Backstay: this cluster had its configuration outside its data directory; it is in config/.
 listen_addresses = ''
 unix_socket_directories = '/tmp'
 """

@@ -20,6 +20,7 @@ from backstay.adapters.sqlite.opening import SAFE_VERSION, connect, limited, onl
 from backstay.errors import (
     AccessDenied,
     BackstayError,
+    Cancelled,
     Damaged,
     DiskFull,
     PointRefuted,
@@ -178,6 +179,8 @@ class SqliteKeeper:
         return DidNot(f"there is no {kept.name}" if not kept.exists() else f"{self._path.name}{left[0]} is still there")
 
     def restore(self, point: PointReader, acting: Acting, *, beside: bool = True) -> Outcome:
+        if acting.stop():
+            raise Cancelled("stopped before the restore began")
         with self._acting(acting):
             if not self._is_ours(acting):
                 self._refuse_alive()
