@@ -95,8 +95,7 @@ class Plan:
 
     def objectives_of(self, component: Component) -> Objectives:
         """The component's own promise, else the system's, field by field."""
-        own, whole = component.objectives, self.objectives
-        return Objectives(own.rto or whole.rto, own.rpo or whole.rpo, own.availability or whole.availability)
+        return component.objectives.over(self.objectives)
 
 
 _K = TypeVar("_K", bound=str)

@@ -94,6 +94,14 @@ class Objectives:
     availability: Decimal | None = None
     """Percent, 99.9."""
 
+    def over(self, wider: "Objectives") -> "Objectives":
+        """These promises, and where there is none that of `wider`. A promise of nothing (RPO 0) is a promise."""
+        return Objectives(
+            self.rto if self.rto is not None else wider.rto,
+            self.rpo if self.rpo is not None else wider.rpo,
+            self.availability if self.availability is not None else wider.availability,
+        )
+
 
 # ── expectations ────────────────────────────────────────────────────────────────────────────────────
 

@@ -87,7 +87,8 @@ def scenarios(plan: Plan, history: History) -> Section:
 
 
 def _scenario(plan: Plan, scenario: Scenario, history: History) -> list[Block]:
-    rto, rpo = scenario.objectives.rto or plan.objectives.rto, scenario.objectives.rpo or plan.objectives.rpo
+    promised = scenario.objectives.over(plan.objectives)
+    rto, rpo = promised.rto, promised.rpo
     pairs = Pairs(
         (
             ("Probability", scenario.probability.value.capitalize()),
@@ -198,7 +199,7 @@ def _procedure(plan: Plan, scenario: Scenario, history: History) -> list[Block]:
         Pairs(
             (
                 ("Estimated Time", estimate.say(estimate.procedure(history, made))),
-                ("Promised", marks.limit(scenario.objectives.rto or plan.objectives.rto)),
+                ("Promised", marks.limit(scenario.objectives.over(plan.objectives).rto)),
                 ("To run it", Code(f"backstay recover {scenario.name}")),
                 ("To practise it", Code(f"backstay drill {scenario.name}")),
             )
