@@ -171,8 +171,8 @@ class Home:
         return history(self.journal.everything(), points, proofs, holds)
 
     def seal(self) -> None:
-        """At the end of a command: seal whatever is new in the journal into the vaults, so that its end can be verified.
-        A vault that is away is no reason to fail what was already done: the next command seals."""
+        """At the end of a command: seal whatever is new in the journal, so that its end can be verified. A vault
+        that is away is no reason to fail what was already done: the next command seals."""
         with suppress(StoreUnreachable):
             journals.seal_when_due(self.journal, self.vaults.values(), at_the_end=True)
 
