@@ -223,7 +223,8 @@ def _compared(text: str, op: _Op, value: str) -> Compare:
     if not value:
         raise ValueError(f"{quoted(text)} compares with nothing: write it like {op} 1")
     if value[0] in "<>=!":
-        end = f"; did you mean `{value[0]}= …`?" if op == "=" else ""
+        meant = {"=": "=", "!": "!=", "<": "<=", ">": ">="}[value[0]] if op == "=" else ""
+        end = f"; did you mean `{meant} …`?" if meant else ""
         raise ValueError(f"{quoted(text)} is not an expectation{end}")
     if _NUMBER.fullmatch(value):
         return Compare(op, Decimal(value))

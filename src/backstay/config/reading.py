@@ -18,7 +18,7 @@ BUILT_IN: Final = "built-in:"
 """How the name of a file begins that comes with Backstay."""
 
 
-MOST_SUGGESTED = 500
+MOST_SUGGESTED = 100
 """How many unknown names get a suggestion: a plan with more has another problem, and comparing costs time."""
 
 

@@ -15,8 +15,10 @@ SCHEMA_DIALECT = "https://json-schema.org/draft/2020-12/schema"
 
 
 def schema() -> dict[str, Any]:
-    """The JSON Schema (2020-12) of the plan file. What it cannot say (names, promises) is left to `plan check`."""
-    definitions = {table.title: table.definition() for table in tables_in(PLAN)}
+    """The JSON Schema (2020-12) of the plan file, for editors. What it cannot say is left to `plan check`: names,
+    promises, and keys that are missing in mappings, since `extends` or a built-in scenario may hold them."""
+    merged = {table.title for table in tables_in(PLAN, enter=lambda form: not isinstance(form, ListOf))}
+    definitions = {table.title: table.definition(whole=table.title not in merged) for table in tables_in(PLAN)}
     root = definitions.pop(PLAN.title)
     return {"$schema": SCHEMA_DIALECT, "title": "Backstay plan", **root, "$defs": definitions}
 

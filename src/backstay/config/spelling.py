@@ -11,7 +11,7 @@ def quoted(text: str) -> str:
     return f"`{clipped(text)}`"
 
 
-MOST_COMPARED = 300
+MOST_COMPARED = 700
 """How many known words one misspelled word is compared with: enough for people, and bounded for everybody else."""
 
 
@@ -22,7 +22,10 @@ def nearest(word: str, known: Iterable[str], *, cutoff: float = 0.65) -> str | N
     for variant in (lowered, lowered.replace("_", "-"), lowered.replace("-", "_"), lowered.replace(" ", "-")):
         if variant in by_lowered:
             return by_lowered[variant]
-    alike = [k for k in by_lowered if abs(len(k) - len(lowered)) <= 2 + len(lowered) // 3]
+    far = 2 + len(lowered) // 3
+    alike = sorted(
+        (k for k in by_lowered if abs(len(k) - len(lowered)) <= far), key=lambda k: (abs(len(k) - len(word)), k)
+    )
     found = difflib.get_close_matches(lowered, alike[:MOST_COMPARED], n=1, cutoff=cutoff)
     return by_lowered[found[0]] if found else None
 

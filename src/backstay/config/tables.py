@@ -197,21 +197,17 @@ class Table(Form[T_co]):
     def schema(self) -> Schema:
         return {"$ref": f"#/$defs/{self.title}"}
 
-    def definition(self) -> Schema:
-        """What `schema` refers to."""
+    def definition(self, *, whole: bool) -> Schema:
+        """What `schema` refers to. Not `whole`: another file may hold the rest of it, so nothing is missing."""
         made: Schema = {"type": "object", "description": self.about}
-        made["properties"] = {
-            key.name: {**key.form.schema(), "description": key.help} if "$ref" not in (s := key.form.schema())
-            else {"description": key.help, "allOf": [s]}
-            for key in self.all_keys()
-        }  # fmt: skip
+        made["properties"] = {key.name: {**key.form.schema(), "description": key.help} for key in self.all_keys()}
         made["additionalProperties"] = self.others.schema() if self.others is not None else False
-        singles = self.one_of.names() if self.one_of else []
-        needed = [k.name for k in self.keys if isinstance(k.default, Missing)]
-        if needed:
+        needed = [key.name for key in self.keys if isinstance(key.default, Missing)]
+        if needed and whole:
             made["required"] = needed
-        if singles:
-            made["oneOf"] = [{"required": [name]} for name in singles]
+        if self.one_of is not None:
+            singles: list[Schema] = [{"required": [name]} for name in self.one_of.names()]
+            made["oneOf"] = singles if whole else [*singles, {"not": {"anyOf": singles}}]
         return made
 
     def inner(self) -> Iterator[Form[Any]]:
@@ -226,8 +222,9 @@ def others_of(fields: Fields) -> dict[str, Any]:
     return cast("dict[str, Any]", fields.values[""])
 
 
-def tables_in(form: Form[Any]) -> Iterator[Table[Any]]:
-    """Every table that a form is made of, each once: outer before inner, in the order of their keys."""
+def tables_in(form: Form[Any], *, enter: Callable[[Form[Any]], bool] = lambda _: True) -> Iterator[Table[Any]]:
+    """Every table that a form is made of, each once: outer before inner, in the order of their keys. What is in a form
+    that `enter` does not like is passed over."""
     seen: dict[str, Table[Any]] = {}
     waiting: list[Form[Any]] = [form]
     while waiting:
@@ -236,7 +233,8 @@ def tables_in(form: Form[Any]) -> Iterator[Table[Any]]:
             if here.title in seen:
                 continue
             seen[here.title] = here
-        waiting[:0] = here.inner()
+        if enter(here):
+            waiting[:0] = here.inner()
     return iter(seen.values())
 
 

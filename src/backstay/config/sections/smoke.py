@@ -109,7 +109,8 @@ class RequestKeys:
             "`2xx`",
         )
         self.json = optional("json", Body(spaces), "the body, in JSON", "{size: 5}", "no body")
-        self.bearer = optional("bearer", Worded("a reference", spaces), "the token that it carries", '"${token}"')
+        token = '"${token}"' if Space.SAVED in spaces else '"${env:TOKEN}"'
+        self.bearer = optional("bearer", Worded("a reference", spaces), "the token that it carries", token)
         header = MapOf(Worded(spaces=spaces), "headers and their values", key=_header, pattern="")
         self.headers = default("headers", header, {}, "further headers", "{Accept: text/plain}", "none")
         path = Word("a path into the JSON answer, like $.token", grammar.json_path)

@@ -131,7 +131,12 @@ EXCLUDED_KEY = default(
     "nothing",
 )
 PEOPLE = default(
-    "people", MapOf(PERSON, "people by name", declares=Named.PERSON), {}, "people by name", "{cto: …}", "none"
+    "people",
+    MapOf(PERSON, "people by name", declares=Named.PERSON),
+    {},
+    "people by name",
+    "{cto: {name: CTO, email: cto@example.com}}",
+    "none",
 )
 ROLES = default(
     "roles",
