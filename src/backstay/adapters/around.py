@@ -15,7 +15,7 @@ from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 from typing import Any, Literal, TypeVar, cast
 
-from backstay.errors import StoreUnreachable
+from backstay.errors import ObjectMissing, StoreUnreachable
 from backstay.ports import Clock, Key, Listed, Store
 
 P = TypeVar("P")
@@ -200,10 +200,19 @@ class Patient:
         return self.within.describe()
 
     def put(self, key: Key, parts: Iterable[bytes]) -> None:
-        if isinstance(parts, Sequence):
-            self._patiently(lambda: self.within.put(key, parts))
-        else:
+        if not isinstance(parts, Sequence):
             self.within.put(key, parts)
+            return
+        asked = False
+
+        def ask() -> None:
+            nonlocal asked
+            again, asked = asked, True
+            # Some stores refuse a key that is there: after an answer that was lost, it may be there by our own hand.
+            if not (again and self._holds(key, b"".join(parts))):
+                self.within.put(key, parts)
+
+        self._patiently(ask)
 
     def put_if_absent(self, key: Key, data: bytes) -> bool:
         asked = False
@@ -211,10 +220,15 @@ class Patient:
         def ask() -> bool:
             nonlocal asked
             again, asked = asked, True
-            won = self.within.put_if_absent(key, data)
-            return won or (again and self.within.get(key, 0, len(data) + 1) == data)
+            return self.within.put_if_absent(key, data) or (again and self._holds(key, data))
 
         return self._patiently(ask)
+
+    def _holds(self, key: Key, data: bytes) -> bool:
+        try:
+            return self.within.get(key, 0, len(data) + 1) == data
+        except ObjectMissing:
+            return False
 
     def get(self, key: Key, start: int = 0, length: int | None = None) -> bytes:
         return self._patiently(lambda: self.within.get(key, start, length))

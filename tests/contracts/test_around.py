@@ -1,0 +1,164 @@
+"""Wrappers keep the contract of what they wrap, and do the one thing that they are for."""
+
+from datetime import timedelta
+
+import pytest
+
+from backstay.adapters.around import Called, Fault, Patient, dry, faulty, recorded
+from backstay.adapters.memory.clock import MemoryClock
+from backstay.adapters.objectstore import MemoryStore
+from backstay.errors import AccessDenied, Cancelled, StoreUnreachable
+from backstay.ports import Key, Store
+
+KEY = Key("packs/1")
+SECOND = timedelta(seconds=1)
+
+
+@pytest.fixture
+def clock() -> MemoryClock:
+    return MemoryClock()
+
+
+@pytest.fixture
+def store() -> Store:
+    made = MemoryStore()
+    made.put(Key("a"), [b"1234"])
+    return made
+
+
+def patient(store: Store, clock: MemoryClock, total: timedelta = 60 * SECOND) -> Patient:
+    return Patient(store, clock, total=total, chance=lambda: 0.5)
+
+
+# ── patient ──────────────────────────────────────────────────────────────────────────────────────
+
+
+def test_what_is_out_of_reach_for_a_while_is_asked_again(store: Store, clock: MemoryClock) -> None:
+    began = clock.elapsed()
+    assert patient(faulty(store, Fault(1, times=4)), clock).get(Key("a")) == b"1234"
+    assert clock.elapsed() - began == timedelta(milliseconds=150 + 300 + 600 + 1200)
+
+
+def test_patience_has_an_end_and_raises_what_it_met(store: Store, clock: MemoryClock) -> None:
+    began = clock.elapsed()
+    with pytest.raises(StoreUnreachable):
+        patient(faulty(store, Fault(1, times=999)), clock, total=20 * SECOND).get(Key("a"))
+    assert clock.elapsed() - began <= 20 * SECOND
+
+
+def test_an_answer_that_is_no_is_not_asked_again(store: Store, clock: MemoryClock) -> None:
+    denied = faulty(store, Fault(1, error=AccessDenied("no")))
+    with pytest.raises(AccessDenied):
+        patient(denied, clock).get(Key("a"))
+    assert clock.elapsed() == timedelta()
+
+
+def test_being_told_to_stop_ends_the_wait(store: Store) -> None:
+    clock = MemoryClock(stop=lambda: True)
+    with pytest.raises(Cancelled):
+        patient(faulty(store, Fault(1)), clock).get(Key("a"))
+
+
+def test_a_put_whose_answer_was_lost_is_put_again(store: Store, clock: MemoryClock) -> None:
+    patient(faulty(store, Fault(1, "unheard", method="put")), clock).put(KEY, [b"xy", b"z"])
+    assert store.get(KEY) == b"xyz"
+
+
+def test_a_stream_cannot_be_put_twice_and_is_not(store: Store, clock: MemoryClock) -> None:
+    with pytest.raises(StoreUnreachable):
+        patient(faulty(store, Fault(1, method="put")), clock).put(KEY, iter([b"xyz"]))
+    assert clock.elapsed() == timedelta()
+
+
+@pytest.mark.parametrize("what", ["refused", "unheard"])
+def test_whoever_wins_a_put_if_absent_is_told_so_even_when_the_answer_was_lost(
+    store: Store, clock: MemoryClock, what: str
+) -> None:
+    lossy = faulty(store, Fault(1, what, method="put_if_absent"))  # pyright: ignore[reportArgumentType]
+    assert patient(lossy, clock).put_if_absent(KEY, b"mine")
+
+
+def test_whoever_loses_a_put_if_absent_is_told_so_too(store: Store, clock: MemoryClock) -> None:
+    store.put_if_absent(KEY, b"theirs")
+    lossy = faulty(store, Fault(1, "unheard", method="put_if_absent"))
+    assert not patient(lossy, clock).put_if_absent(KEY, b"mine")
+
+
+def test_a_key_with_our_content_that_was_there_before_we_asked_is_no_win(store: Store, clock: MemoryClock) -> None:
+    store.put_if_absent(KEY, b"same")
+    assert not patient(store, clock).put_if_absent(KEY, b"same")
+
+
+class BreaksOff:
+    """Lists, and breaks off after every second object."""
+
+    def __init__(self, within: Store) -> None:
+        self.within, self.begun = within, 0
+
+    def list(self, prefix: str = ""):
+        self.begun += 1
+        for number, found in enumerate(self.within.list(prefix)):
+            if number == 2 * self.begun:
+                raise StoreUnreachable("the connection was reset")
+            yield found
+
+
+def test_a_listing_that_breaks_off_goes_on_after_the_last_key(store: Store, clock: MemoryClock) -> None:
+    for number in range(7):
+        store.put(Key(f"k{number}"), [b""])
+    broken = BreaksOff(store)
+    found = [one.key for one in patient(broken, clock).list("k")]  # pyright: ignore[reportArgumentType]
+    assert found == [f"k{number}" for number in range(7)]
+    assert broken.begun == 4
+
+
+# ── faulty ───────────────────────────────────────────────────────────────────────────────────────
+
+
+def test_the_nth_call_is_refused_and_nothing_is_done(store: Store) -> None:
+    broken = faulty(store, Fault(2, method="put"))
+    broken.put(Key("b"), [b"1"])
+    with pytest.raises(StoreUnreachable):
+        broken.put(Key("c"), [b"2"])
+    broken.put(Key("d"), [b"3"])
+    assert [one.key for one in store.list()] == ["a", "b", "d"]
+
+
+def test_an_unheard_call_is_done(store: Store) -> None:
+    with pytest.raises(StoreUnreachable):
+        faulty(store, Fault(1, "unheard")).put(Key("b"), [b"1"])
+    assert store.get(Key("b")) == b"1"
+
+
+def test_a_torn_write_leaves_half_and_a_torn_read_gives_half(store: Store) -> None:
+    with pytest.raises(StoreUnreachable):
+        faulty(store, Fault(1, "torn")).put(Key("b"), [b"123", b"45678"])
+    assert store.get(Key("b")) == b"1234"
+    assert faulty(store, Fault(1, "torn")).get(Key("a")) == b"12"
+
+
+def test_the_traits_of_a_port_are_those_of_what_it_wraps(store: Store) -> None:
+    assert faulty(store).traits == store.traits
+    assert patient(store, MemoryClock()).traits == store.traits
+
+
+# ── recorded and dry ─────────────────────────────────────────────────────────────────────────────
+
+
+def test_a_record_names_every_call_and_shows_no_content(store: Store) -> None:
+    calls = list[Called]()
+    watched = recorded(store, calls)
+    watched.put_if_absent(KEY, b"hunter2")
+    watched.get(KEY, 0, length=2)
+    assert [str(call) for call in calls] == ["put_if_absent('packs/1', 7 bytes)", "get('packs/1', 0, length=2)"]
+
+
+def test_dry_says_what_it_would_write_and_still_reads(store: Store) -> None:
+    said = list[str]()
+    dried = dry(store, {"put": None, "put_if_absent": True, "delete": None}, said.append)
+    dried.put(KEY, [b"x"])
+    assert dried.put_if_absent(KEY, b"x")
+    dried.delete(Key("a"))
+    assert dried.get(Key("a")) == b"1234"
+    assert [one.key for one in store.list()] == ["a"]
+    assert said == ["put('packs/1', list)", "put_if_absent('packs/1', 1 bytes)", "delete('a')"]
