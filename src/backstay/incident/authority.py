@@ -222,7 +222,11 @@ def _smoke(wanted: SmokeRed, read: Readings, known: tuple[str, ...]) -> Evaluate
     settled = len(names) - len(unsure) > len(red)  # some check is surely not red for so long
     if unsure and not (every and settled):
         return CannotSay(f"not verified: {listed(unsure)} could not be looked at")
-    rest = [f"{name} {colour.colour}" for name, colour in read.smoke.items() if name in names and name not in red]
+    rest = [
+        f"{name} {colour.colour} for {exact(read.at - colour.since)}"
+        for name, colour in read.smoke.items()
+        if name in names and name not in red
+    ]
     return NotMet(f"not red for {exact(wanted.length)}: {listed(rest)}" if rest else "there are no smoke checks")
 
 

@@ -12,7 +12,7 @@ from typing import Literal
 from backstay.facts import CheckSeen, NotVerified
 from backstay.history import IncidentSeen
 from backstay.plan import Audience, Plan
-from backstay.values import Between, Period, say_moment
+from backstay.values import Between, Period, say_moment, say_span
 from backstay.verify import exact
 
 # ── the moment of the disaster ──────────────────────────────────────────────────────────────────────
@@ -111,7 +111,7 @@ def _of_audience(audience: Audience, incident: IncidentSeen, now: datetime) -> I
     sent = [at for at, fact in own if fact.sent]
     if audience.within is not None:
         due = incident.at + audience.within
-        because = f"within {exact(audience.within)} of the declaration"
+        because = f"within {exact(audience.within)} of the declaration" if audience.within else "at the declaration"
         first = "first notice"
         if sent:
             yield Clock(first, audience.name, due, f"sent at {say_moment(sent[0])}, {because}", "done")
@@ -126,20 +126,21 @@ def _of_audience(audience: Audience, incident: IncidentSeen, now: datetime) -> I
 
 
 def _follow_up(what: str, due: datetime, now: datetime, within: Period) -> Clock:
-    return Clock(
-        what.replace("_", " "), "team", due, f"within {within} of the recovery", "overdue" if now > due else "due"
-    )
+    because = f"within {within if within.months else exact(within.span)} of the recovery"
+    return Clock(what.replace("_", " "), "team", due, because, "overdue" if now > due else "due")
 
 
 def say_clock(clock: Clock, now: datetime) -> str:
     """`customers: first notice in 12 min (within 30 min of the declaration)`."""
-    left = clock.left(now)
+    left, who = clock.left(now), clock.audience.replace("_", " ")
     match clock.state:
         case "done":
-            return f"{clock.audience}: {clock.what} done ({clock.because})"
+            return f"{who}: {clock.what} done ({clock.because})"
         case "failed":
-            return f"{clock.audience}: {clock.what} did not get out ({clock.because})"
+            return f"{who}: {clock.what} did not get out ({clock.because})"
         case _ if left < timedelta():
-            return f"{clock.audience}: {clock.what} overdue by {exact(-left)} ({clock.because})"
+            return f"{who}: {clock.what} overdue by {say_span(-left)} ({clock.because})"
+        case _ if left == timedelta():
+            return f"{who}: {clock.what} now ({clock.because})"
         case _:
-            return f"{clock.audience}: {clock.what} in {exact(left)} ({clock.because})"
+            return f"{who}: {clock.what} in {say_span(left)} ({clock.because})"
