@@ -445,6 +445,16 @@ def test_the_guard_refuses_a_request_to_another_site(system: System) -> None:
         assert isinstance(world.do(acting(), step, {}), expected), url
 
 
+def test_the_guard_refuses_it_also_where_the_sandbox_is_not_in_the_plan(system: System) -> None:
+    unknown = Request("GET", Template((Ref(Space.ENV, "NO_SUCH"),)), (200,))
+    flow = (unknown, Request("POST", words("https://api.example.com/register"), (201,)))
+    made = replace(system.world.plan, smoke={"user": HttpCheck("user", flow)})
+    estate = replace(system.estate, plan=made, site=SiteName("sandbox"), mode=Mode.DRILL)
+    outcome = Guarded(PortWorld(estate), estate).do(acting(), Step(Smoke(), id=StepId("1.1-smoke")), {})
+    assert isinstance(outcome, Impossible)
+    assert outcome.code == 63
+
+
 def test_a_dry_run_changes_nothing_and_says_everything(system: System) -> None:
     said = list[str]()
     world, given = Dry(PortWorld(system.estate), system.estate, said.append), dict[str, str]()

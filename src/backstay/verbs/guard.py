@@ -46,7 +46,7 @@ class Guarded:
         try:
             strange = trespass(self._estate, step, acting, given)
         except BackstayError:
-            strange = None  # what cannot be looked up here cannot be either in the verb, which says so better
+            strange = None  # a keeper that cannot be made here cannot be in the verb either, which says so better
         if strange is None:
             return self._within.do(acting, step, given)
         error = NotAuthorised(
@@ -109,7 +109,10 @@ def _foreign(estate: Estate, requests: list[Request], acting: Acting, given: Map
         return "" if ref.space is Space.SAVED else words(ref)
 
     for request in requests:
-        address = _address(request.url.render(look_up))
+        try:
+            address = _address(request.url.render(look_up))
+        except BackstayError:
+            continue  # an address that cannot be looked up is not sent to either
         if address in others:
             yield f"{address}, an endpoint of the site {others[address]!r}"
 
@@ -117,11 +120,9 @@ def _foreign(estate: Estate, requests: list[Request], acting: Acting, given: Map
 def _addresses(estate: Estate, site: SiteName) -> set[str]:
     """Host and port of every endpoint that is a URL and is written out in the plan. One that is secret is not resolved
     here: another site's secrets need not be at hand."""
-    found: set[str] = set()
-    for endpoint in estate.plan.site(site).endpoints.values():
-        if not any(True for _ in endpoint.refs()):
-            found.add(_address(str(endpoint)))
-    return found - {""}
+    sites = estate.plan.sites
+    endpoints = sites[site].endpoints.values() if site in sites else ()  # a drill's sandbox need not be in the plan
+    return {_address(str(endpoint)) for endpoint in endpoints if not any(True for _ in endpoint.refs())} - {""}
 
 
 def _address(url: str) -> str:
