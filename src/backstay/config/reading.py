@@ -5,7 +5,6 @@ default, or leaves the thing out. Names are compared only when everything was re
 not matter, and a component whose own text is broken still counts as declared.
 """
 
-from collections.abc import Iterator
 from dataclasses import dataclass, field
 from enum import Enum
 from typing import Final
@@ -83,7 +82,8 @@ class Reading:
     declared: dict[Named, dict[str, str]] = field(default_factory=dict[Named, dict[str, str]])
     """Per kind: each name, and what sort of thing it is (`postgres` for a component)."""
     mentions: list[Mention] = field(default_factory=list[Mention])
-    refs: list[RefSeen] = field(default_factory=list[RefSeen])
+    refs: dict[Path, list[RefSeen]] = field(default_factory=dict[Path, list[RefSeen]])
+    """Each under its path and every path above it: a step asks for its own, and there may be thousands of steps."""
     spelled: dict[Path, str] = field(default_factory=dict[Path, str])
     """Misspelled keys: the path with the right spelling, and what is written. Below one, paths are spelled right."""
     meant: dict[Path, str] = field(default_factory=dict[Path, str])
@@ -122,8 +122,8 @@ class Reading:
     def known(self, kind: Named) -> dict[str, str]:
         return self.declared.get(kind, {})
 
-    def refs_under(self, path: Path) -> Iterator[RefSeen]:
-        return (seen for seen in self.refs if seen.path[: len(path)] == path)
+    def refs_under(self, path: Path) -> list[RefSeen]:
+        return self.refs.get(path, [])
 
     def compare_names(self) -> None:
         """Every name that is mentioned and not declared is a problem."""
@@ -163,7 +163,9 @@ class At:
         self.reading.mentions.append(Mention(kind, name, self.path, self.node.place))
 
     def saw(self, ref: Ref) -> None:
-        self.reading.refs.append(RefSeen(ref, self.path, self.node.place))
+        seen = RefSeen(ref, self.path, self.node.place)
+        for depth in range(len(self.path) + 1):
+            self.reading.refs.setdefault(self.path[:depth], []).append(seen)
 
     @property
     def shape(self) -> str:

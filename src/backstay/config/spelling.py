@@ -14,6 +14,9 @@ def quoted(text: str) -> str:
 MOST_COMPARED = 700
 """How many known words one misspelled word is compared with: enough for people, and bounded for everybody else."""
 
+MOST_NEARBY = 100
+"""How many of the latest names are looked at where each of many places may misspell one of many."""
+
 
 def nearest(word: str, known: Iterable[str], *, cutoff: float = 0.65) -> str | None:
     """The known word that `word` was most likely meant to be, or None where nothing is near."""

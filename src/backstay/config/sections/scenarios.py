@@ -7,7 +7,7 @@ Then `the database` and `the application` get the names of this plan. Where the 
 workload there is nothing to say; where it has several, the scenario says which it `uses`.
 """
 
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator, Mapping
 from dataclasses import dataclass, replace
 from typing import Any, assert_never
 
@@ -18,7 +18,7 @@ from backstay.config.reading import BAD, BUILT_IN, At, Bad, Named
 from backstay.config.sections.people import PEOPLE, named
 from backstay.config.sections.verbs import STEP, THE_APPLICATION, THE_DATABASE
 from backstay.config.sections.words import OBJECTIVES, SCHEDULE, SOME_SPAN, TEXT
-from backstay.config.spelling import nearest, quoted
+from backstay.config.spelling import MOST_NEARBY, nearest, quoted
 from backstay.config.tables import Fields, OneOf, Table, default, optional, required
 from backstay.plan import (
     Approve,
@@ -239,8 +239,8 @@ def _change(phases: list[_Open], wish: _Written, at: At) -> None:
 
 def _check_steps(steps: list[Placed[Step | Bad]]) -> None:
     """Names are unique; `needs`, `${steps.…}` and `recorded` go back to an earlier step."""
-    earlier: list[str] = []
-    every = [name for step in steps if (name := _step_name(step))]
+    earlier: dict[str, None] = {}
+    every = {name for step in steps if (name := _step_name(step))}
     for step in steps:
         needs = () if isinstance(step.value, Bad) else step.value.needs
         for needed in needs:
@@ -253,7 +253,7 @@ def _check_steps(steps: list[Placed[Step | Bad]]) -> None:
         if name in earlier:
             step.at.wrong(f"there is a step {quoted(name)} above: step names are unique in a scenario")
         elif name:
-            earlier.append(name)
+            earlier[name] = None
     if not any(isinstance(step.value, Bad) for step in steps):
         _check_recorded(steps)
 
@@ -266,10 +266,10 @@ def _step_name(step: Placed[Step | Bad]) -> str:
     return entry[1].text if entry is not None and isinstance(entry[1], Text) else ""
 
 
-def _no_step(wanted: str, earlier: list[str], every: list[str]) -> str:
+def _no_step(wanted: str, earlier: Mapping[str, None], every: Collection[str]) -> str:
     if wanted in every:
         return f"the step {quoted(wanted)} is not done before this one"
-    near = nearest(wanted, earlier)
+    near = nearest(wanted, list(earlier)[-MOST_NEARBY:])
     return f"there is no earlier step {quoted(wanted)}" + (f"; did you mean `{near}`?" if near else "")
 
 

@@ -22,7 +22,7 @@ from backstay.config.forms import (
 from backstay.config.nodes import Entries, Items, Text
 from backstay.config.reading import BAD, At, Bad, Named
 from backstay.config.sections.words import SOME_SPAN, TEXT, WORD_PATTERN, a_word, argv, environment
-from backstay.config.spelling import nearest
+from backstay.config.spelling import MOST_NEARBY, nearest
 from backstay.config.tables import Fields, Key, Likeliest, OneOf, Table, default, optional, required
 from backstay.plan import Check, CommandCheck, HttpCheck, Json, Request, Space, Template, Watch
 
@@ -184,16 +184,16 @@ def _readable(requests: Iterable[Placed[Request | Bad]]) -> tuple[Request, ...]:
 
 def _check_saved(requests: Iterable[Placed[Request | Bad]]) -> None:
     """Every `${saved.…}` has to be saved by an earlier request."""
-    saved: list[str] = []
+    saved: dict[str, None] = {}
     for request in requests:
         at = request.at
         for seen in at.reading.refs_under(at.path):
             if seen.ref.space is Space.SAVED and seen.ref.path not in saved:
-                near = nearest(seen.ref.path, saved)
+                near = nearest(seen.ref.path, list(saved)[-MOST_NEARBY:])
                 end = f"; did you mean `${{{near}}}`?" if near else "; an earlier request says `save: {NAME: $.path}`"
                 said = f"nothing was saved as `{seen.ref.path}` before this request"
                 at.reading.problem(seen.place, seen.path, said + end)
-        saved += _saves(request)
+        saved.update(dict.fromkeys(_saves(request)))
 
 
 def _saves(request: Placed[Request | Bad]) -> list[str]:
