@@ -12,17 +12,22 @@ from typing import Any
 
 import pytest
 
+from backstay.adapters.clock import SystemClock
 from backstay.adapters.files import FilesKeeper
 from backstay.adapters.files.swapping import Beside, said
 from backstay.adapters.files.walking import QUIET, Survey, entries, survey, trusted
 from backstay.adapters.memory.clock import MemoryClock
 from backstay.adapters.memory.vault import MemoryVault
+from backstay.adapters.objectstore import MemoryStore
 from backstay.errors import AccessDenied, BackstayError, DiskFull, SourceDown, SourceUnsuitable, StepFailed
-from backstay.facts import Point, Verdict
+from backstay.facts import Point, Proven, Verdict
+from backstay.plan import Component, FilesSource, Objectives, PerSite
 from backstay.ports import Entry, Taken, Vanished
 from backstay.values import RunId, utc
-from fix_memory import acting
+from backstay.verbs import Routine, prove_point, take_point
+from fix_memory import RUN, acting
 from fix_story import DATABASE, PLAN
+from fix_vault import new_vault
 
 
 @pytest.fixture
@@ -385,3 +390,29 @@ def test_names_beside_carry_the_run(folder: Path) -> None:
     beside, run = Beside(folder), RunId("run-7")
     assert beside.preserved(run).name == "data.preserved-run-7"
     assert beside.part(run).parent == folder.parent
+
+
+# ── with the real repository ─────────────────────────────────────────────────────────────────────
+
+
+def test_a_folder_goes_into_the_real_vault_is_proven_and_comes_back(folder: Path, tmp_path: Path) -> None:
+    (folder / "deep").mkdir()
+    (folder / "deep" / "large.bin").write_bytes(os.urandom(9 << 20))
+    (folder / "caf\udce9").write_bytes(b"odd")
+    (folder / "link").symlink_to("deep/large.bin")
+    keeper, clock = FilesKeeper(folder, SystemClock()), SystemClock()
+    component = Component(DATABASE, FilesSource(PerSite(None)))
+    routine = Routine(RUN, component, Objectives(), PLAN, keeper, new_vault(MemoryStore()), clock)
+
+    taken = take_point(routine)
+    proof = prove_point(routine, taken.point.id, tmp_path)
+    assert proof.result() == Proven(), proof.checks
+    assert proof.counts == {".": 2, "deep": 1}
+
+    with keeper.live() as live:
+        before = live.digests()
+    keeper.preserve(acting())
+    keeper.restore(routine.vault.open(taken.point.id), acting())
+    with keeper.live() as live:
+        assert live.digests() == before
+    assert (folder / "link").readlink() == Path("deep/large.bin")
