@@ -36,18 +36,15 @@ class Desk:
         self.epoch = 0
         """Under which we drive; 0: we do not."""
 
-    def catch_up(self) -> RunState:
+    def catch_up(self) -> None:
         """Read what others wrote."""
         with self._lock:
-            return self._catch_up()
+            self._catch_up()
 
     def take(self, fact: Driving) -> bool:
         """Take the lease, if nothing was written since we looked."""
         with self._lock:
-            try:
-                self._append([fact])
-            except JournalConflict:
-                self._catch_up()
+            if self._append([fact]) is not None:
                 return False
             self.epoch = fact.epoch
             return True
@@ -56,6 +53,7 @@ class Desk:
         """Append all of `facts` under our lease. False, and nothing is written, when they may not follow any more
         (a person skipped the step meanwhile). Raises LeaseLost. While the journal does not answer it is asked again,
         for as long as our lease `holds`."""
+        unheard = False
         with self._lock:
             while True:
                 if not self.ours():
@@ -63,14 +61,17 @@ class Desk:
                 if refusal(self.run, facts, self.run.at, self._driver.signed) is not None:
                     return False
                 try:
-                    self._append(facts)
-                except JournalConflict:
-                    self._catch_up()
+                    others = self._append(facts)
                 except StoreUnreachable:
                     if not holds():
                         raise
+                    unheard = True
                     self._driver.crew.wait(_TRY_AGAIN, lambda: not holds())
-                else:
+                    continue
+                if others is None:
+                    return True
+                # Asked, and never heard back: what we now find in our place may be our own.
+                if unheard and [one.fact for one in others[: len(facts)]] == list(facts):
                     return True
 
     def ours(self) -> bool:
@@ -84,12 +85,18 @@ class Desk:
             found.append(self._unseen.popleft())
         return found
 
-    def _append(self, facts: Sequence[RunFact]) -> None:
-        self._take_in(self._driver.journal.append(self.stream, facts, expected=self.run.seq))
+    def _append(self, facts: Sequence[RunFact]) -> list[Recorded] | None:
+        """None: it is written. Else what somebody wrote first, and we have read now."""
+        try:
+            self._take_in(self._driver.journal.append(self.stream, facts, expected=self.run.seq))
+        except JournalConflict:
+            return self._catch_up()
+        return None
 
-    def _catch_up(self) -> RunState:
-        self._take_in(self._driver.journal.read(self.stream, after=self.run.seq))
-        return self.run
+    def _catch_up(self) -> list[Recorded]:
+        recorded = self._driver.journal.read(self.stream, after=self.run.seq)
+        self._take_in(recorded)
+        return recorded
 
     def _take_in(self, recorded: Sequence[Recorded]) -> None:
         for one in recorded:

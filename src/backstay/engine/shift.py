@@ -8,7 +8,7 @@ from typing import Literal, assert_never
 from backstay.engine.desk import Desk, LeaseLost
 from backstay.engine.driver import Done, Driver, Ending, Waiting, WaitingFor
 from backstay.engine.leases import Tenure
-from backstay.errors import BackstayError, Cancelled
+from backstay.errors import BackstayError, Cancelled, StoreUnreachable
 from backstay.facts import (
     CannotTell,
     Ended,
@@ -132,7 +132,10 @@ class Shift:
         """A person may have answered, skipped or cancelled."""
         if self._driver.clock.elapsed() - self._caught_up >= _CATCH_UP:
             self._caught_up = self._driver.clock.elapsed()
-            self._desk.catch_up()
+            try:
+                self._desk.catch_up()
+            except StoreUnreachable:
+                return self._desk.run  # while our lease lasts, nobody else can have begun anything
             self._tell()
         return self._desk.run
 
