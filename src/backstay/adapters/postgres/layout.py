@@ -97,7 +97,7 @@ class Listing:
     def _tablespace(self, space: Tablespace) -> Iterator[Entry]:
         inside = f"tablespaces/{space.oid}"
         location = Path(space.location)
-        yield _folder_entry(inside, location.stat())
+        yield folder_entry(inside, location.stat())
         for found in sorted(os.scandir(location), key=lambda entry: entry.name):
             # Only what is ours: a location may be shared by servers of several versions, or hold `lost+found`.
             if _VERSIONED.match(found.name) and found.is_dir(follow_symlinks=False):
@@ -106,7 +106,7 @@ class Listing:
     def _folder(self, folder: Path, inside: str, depth: int) -> Iterator[Entry]:
         try:
             listed = list(os.scandir(folder))
-            yield _folder_entry(inside, folder.stat())
+            yield folder_entry(inside, folder.stat())
         except FileNotFoundError:
             return  # a database was dropped
         except PermissionError as error:
@@ -134,9 +134,9 @@ class Listing:
     def _subfolder(self, folder: Path, path: str, depth: int) -> Iterator[Entry]:
         if path == "data/pg_tblspc":
             self._check_tablespaces(folder)
-            yield _folder_entry(path, folder.stat())
+            yield folder_entry(path, folder.stat())
         elif depth == 0 and folder.name in EMPTIED:
-            yield _folder_entry(path, folder.stat())
+            yield folder_entry(path, folder.stat())
         else:
             yield from self._folder(folder, path, depth + 1)
 
@@ -144,7 +144,7 @@ class Listing:
         """Raises SourceUnsuitable for anything in pg_tblspc that is not a plain link, by OID, to a folder outside."""
         known = {str(space.oid): space for space in self.tablespaces}
         home = self.data.resolve()
-        for entry in os.scandir(folder):
+        for entry in list(os.scandir(folder)):
             if entry.name == "pgsql_tmp":
                 continue
             if not _OID.match(entry.name) or not entry.is_symlink():
@@ -161,7 +161,7 @@ class Listing:
     def _link(self, link: Path, path: str) -> Iterator[Entry]:
         if path == "data/pg_wal":
             self.noted.append("pg_wal is a link here; it comes back as a plain folder")
-            yield _folder_entry(path, link.stat())
+            yield folder_entry(path, link.stat())
             return
         try:
             target = link.stat()
@@ -226,7 +226,7 @@ def bytes_entry(path: str, content: bytes, now: datetime) -> Entry:
     return Entry(path, Kind.FILE, 0o600, now, len(content), lambda: io.BytesIO(content))
 
 
-def _folder_entry(path: str, found: os.stat_result) -> Entry:
+def folder_entry(path: str, found: os.stat_result) -> Entry:
     return Entry(path, Kind.FOLDER, S_IMODE(found.st_mode), moment(found))
 
 
@@ -263,7 +263,9 @@ class LiveFile(io.RawIOBase):
         return True
 
     def read(self, size: int = -1, /) -> bytes:
-        wanted = self._left if size < 0 else min(size, self._left)
+        if size < 0:
+            return self.readall()
+        wanted = min(size, self._left)
         if not wanted:
             return b""
         part = b"" if self._cut else os.read(self._fd, wanted)

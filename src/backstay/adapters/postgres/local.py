@@ -183,7 +183,8 @@ class Taking:
                 self.said.append(f"the configuration file {path} could not be read, and is not in the point")
             else:
                 found.append(entry)
-        self.into.add(found, unwatched)
+        if found:
+            self.into.add([Entry("config", Kind.FOLDER, 0o700, self.clock.now()), *found], unwatched)
 
     def _newest(self, db: Connection) -> tuple[datetime, str]:
         """Asked before the stop, so that what it says is surely in the point. Raises what the question raises."""
