@@ -73,8 +73,13 @@ class Home:
         return self.plan_path.parent
 
     @cached_property
+    def _read(self) -> tuple[Plan, bytes]:
+        # Together: the file may be edited at any moment, and what is kept must be what was read.
+        return config.load_kept(self.plan_path)
+
+    @property
     def plan(self) -> Plan:
-        return config.load(self.plan_path)
+        return self._read[0]
 
     @cached_property
     def secrets(self) -> EnvironmentAndFiles:
@@ -147,7 +152,7 @@ class Home:
         adopted = [r.fact.digest for r in recorded if isinstance(r.fact, PlanAdopted)]
         if adopted and adopted[-1] == self.plan.digest:
             return
-        text = config.kept(self.plan_path)
+        text = self._read[1]
         for opened in self.vaults.values():
             opened.keep_note(f"plan/{self.plan.digest.removeprefix('sha256:')}", text)
         fact = PlanAdopted(self.plan.digest, text.decode(), by, str(self.base))

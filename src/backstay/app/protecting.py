@@ -2,7 +2,7 @@
 
 from collections.abc import Callable, Sequence
 from contextlib import AbstractContextManager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import timedelta
 from functools import partial
 from pathlib import Path
@@ -20,7 +20,7 @@ from backstay.history import taken_order
 from backstay.plan import PRIMARY, Component
 from backstay.ports import Acting, Progress, Vault
 from backstay.values import ComponentName, PointId, VaultName
-from backstay.verbs.routine import Routine, prove_point, take_point
+from backstay.verbs.routine import Routine, look_taken, prove_point, take_point
 
 Screen = Callable[[str], AbstractContextManager[Progress]]
 """Told what begins; gives who watches its bytes until it has ended."""
@@ -115,14 +115,10 @@ def _take(home: Home, component: Component, name: VaultName, progress: Progress)
     began = _began(home, routine, "backup", None)
 
     def act(acting: Acting, note: Note) -> PointTaken:
-        return take_point(routine, note)
+        return take_point(replace(routine, stop=acting.stop), note)
 
     def look(open_one: RoutineBegan) -> PointTaken | RoutineFailed:
-        for point in vault.points(component.name):
-            if point.id == open_one.point:
-                took = point.ended - point.began
-                return PointTaken(open_one.run, name, point, took, ("found sealed after an interruption",))
-        return RoutineFailed(open_one.run, 1, "it was interrupted, and no point was sealed")
+        return look_taken(routine, open_one)
 
     end = engine.routine(driver(home), component.name, began, act, look)
     assert isinstance(end, PointTaken), "a backup that raises nothing has a point"
@@ -189,7 +185,7 @@ def _prove(home: Home, component: Component, name: VaultName, point: PointId, ti
     began = _began(home, routine, "proof", point)
 
     def act(acting: Acting, note: Note) -> ProofGiven:
-        return ProofGiven(routine.run, prove_point(routine, point, scratch(home), tier))
+        return ProofGiven(routine.run, prove_point(replace(routine, stop=acting.stop), point, scratch(home), tier))
 
     def look(open_one: RoutineBegan) -> RoutineFailed:
         return RoutineFailed(open_one.run, 1, "it was interrupted; nothing was found out about the point")
