@@ -32,6 +32,7 @@ from backstay.review.tree import (
     anchored,
     inlines,
     sections,
+    visible,
 )
 
 _SIGNS = {"pass": "✓", "warn": "!", "fail": "✕", "none": "–"}
@@ -109,7 +110,7 @@ def _block(block: Block, level: int) -> str:
         case Table():
             return _table(block)
         case Listing(text):
-            return f'<pre tabindex="0">{escape(text)}</pre>'
+            return f'<pre tabindex="0">{_plain(text)}</pre>'
         case Notice(mark, text):
             return f'<p class="notice {mark.sign}">{_inline(mark)} {_text(text)}</p>'
         case Pairs(items):
@@ -172,5 +173,5 @@ def _inline(one: Inline) -> str:
 
 
 def _plain(text: str) -> str:
-    """Escaped, for text and for quoted attributes alike; control characters are made visible."""
-    return escape("".join(one if one.isprintable() or one in "\n\t" else "\N{REPLACEMENT CHARACTER}" for one in text))
+    """Escaped, for text and for quoted attributes alike."""
+    return escape(visible(text))

@@ -25,11 +25,12 @@ from backstay.review.tree import (
     anchored,
     inlines,
     sections,
+    visible,
 )
 
 _SIGNS = {"pass": "✅", "warn": "⚠️", "fail": "❌", "none": "·"}
 _SPECIAL = re.compile(r"[\\`*\[\]<>|~$]|(?<![^\W_])_|_(?![^\W_])|&(?=#?\w+;)")
-_AT_START = re.compile(r"^(\s*)(#{1,6}(?=\s|$)|[-+=](?=[\s=-]|$)|\d{1,9}(?=[.)]))")
+_AT_START = re.compile(r"^(\s*)(\d{1,9}(?=[.)](?:\s|$)))?([#\-+=.)])(?=[\s#=-]|$)")
 
 
 def markdown(document: Document) -> str:
@@ -126,7 +127,7 @@ def _inline(one: Inline, *, start: bool = False) -> str:
 
 def _code(text: str) -> str:
     """A code span. In a table a `|` ends the cell even there, and a backslash takes it back."""
-    words = " ".join(text.split()).replace("|", "\\|")
+    words = " ".join(visible(text).split()).replace("|", "\\|")
     if not words:
         return ""
     if "\\" in words:  # what stands in a code span cannot be escaped: plain text can
@@ -138,9 +139,5 @@ def _code(text: str) -> str:
 
 def escape(text: str, *, start: bool = False) -> str:
     """Text on one line that no reader of Markdown takes for markup."""
-    line = re.sub(r"\s+", " ", text)
-    line = _SPECIAL.sub(lambda found: "\\" + found[0], line)
-    if start:
-        line = _AT_START.sub(lambda found: found[1] + (found[2] if found[2][0].isdigit() else "\\" + found[2]), line)
-        line = re.sub(r"^(\d{1,9})([.)])", r"\1\\\2", line)
-    return line
+    line = _SPECIAL.sub(lambda found: "\\" + found[0], re.sub(r"\s+", " ", visible(text)))
+    return _AT_START.sub(lambda found: f"{found[1]}{found[2] or ''}\\{found[3]}", line) if start else line

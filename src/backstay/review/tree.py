@@ -9,6 +9,7 @@ import re
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, replace
 from typing import Literal
+from unicodedata import bidirectional, category
 
 # ── in a line ───────────────────────────────────────────────────────────────────────────────────────
 
@@ -150,6 +151,19 @@ def plain(text: Text) -> str:
     return "".join(
         one if isinstance(one, str) else one.words if isinstance(one, Mark) else one.text for one in inlines(text)
     )
+
+
+def visible(text: str) -> str:
+    """Without what would change how the rest is read: control characters, and those that turn the direction of text
+    around (a name could read as another one)."""
+    return "".join("\N{REPLACEMENT CHARACTER}" if _hidden(one) else one for one in text)
+
+
+def _hidden(letter: str) -> bool:
+    return (category(letter) in ("Cc", "Cs") and letter not in "\n\t") or bidirectional(letter) in _TURNS
+
+
+_TURNS = ("LRE", "RLE", "LRO", "RLO", "PDF", "LRI", "RLI", "FSI", "PDI")
 
 
 def joined(texts: Iterable[Text], between: str = " ") -> Text:
