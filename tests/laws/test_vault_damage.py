@@ -205,7 +205,7 @@ def test_a_header_of_a_newer_format_is_newer_and_a_changed_one_is_damaged() -> N
     newer = write_header(statement).replace(b"format 1\n", b"format 2\n", 1)
     with pytest.raises(Damaged, match="header"):
         read_header(newer, "here")
-    text = b"backstay vault, format 2\nanything that a later version may write\n"
+    text = b"Backstay vault, format 2\nanything that a later version may write\n"
     store.objects[Key("vault")] = text + b"sha256 " + hashlib.sha256(text).hexdigest().encode() + b"\n"
     with pytest.raises(VaultNewer, match=r"has format 2, and this Backstay reads format 1"):
         open_vault(store, "local", keyring())
@@ -273,6 +273,6 @@ def _content_of(data: bytes) -> object:
 
 @given(st.binary(max_size=300))
 def test_no_bytes_make_the_header_fail_in_another_way(data: bytes) -> None:
-    for whole in (data, b"backstay vault, format 1\n" + data, b"backstay vault, format 1\n{}\nsha256 " + data):
+    for whole in (data, b"Backstay vault, format 1\n" + data, b"backstay vault, format 1\n{}\nsha256 " + data):
         with pytest.raises(BackstayError):
             read_header(whole, "here")

@@ -10,7 +10,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from backstay.adapters.objectstore import FolderStore, MemoryStore
-from backstay.errors import Lapsed, StoreUnreachable, VaultExists
+from backstay.errors import Damaged, Lapsed, StoreUnreachable, VaultExists
 from backstay.ports import Cutter, Key
 from backstay.vault import Repository, check, create, open_vault
 from backstay.vault.cutters import LEAST, MOST, PAGE, SMALL_WHOLE
@@ -339,6 +339,40 @@ def test_a_damaged_point_before_does_not_stop_a_backup() -> None:
     point = back_up(vault, SMALL, now=later(1))
     assert point.parent is None
     assert held(vault.open(point.id)) == expected(SMALL)
+
+
+def test_a_damaged_point_does_not_hide_the_sound_ones() -> None:
+    store, vault = _with_one_point()
+    (key,) = [listed.key for listed in store.list("points/")]
+    sound = back_up(vault, SMALL, now=later(1))
+    store.objects[key] = store.objects[key][:-1]
+    vault = open_vault(store, "local", keyring())
+    with pytest.raises(Damaged, match=key):
+        vault.points()
+    points, damaged = vault.survey(DB)
+    assert points == [sound]
+    assert [key in error.message for error in damaged] == [True]
+
+
+def test_strangers_files_in_the_vault_are_passed_over_and_named_by_check() -> None:
+    store, vault = _with_one_point()
+    for key in (
+        "points/database/readme",
+        "packs/database/readme",
+        "reserved/database/x",
+        "holds/x",
+        "notes/_",
+        "other",
+    ):
+        store.put(Key(key), [b"hello"])
+    vault = open_vault(store, "local", keyring())
+    assert [point.parent for point in vault.points()] == [None]
+    assert list(dict(vault.reserved(DB)).values()) == [True]
+    assert vault.notes("") == []
+    assert back_up(vault, SMALL, now=later(1)).stored_bytes == 0
+    assert {finding.key for finding in check(vault)} == {
+        "points/database/readme", "packs/database/readme", "reserved/database/x", "holds/x", "notes/_",
+    }  # fmt: skip
 
 
 def test_lanes_share_a_long_file_and_put_it_together_in_order() -> None:

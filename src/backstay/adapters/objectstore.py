@@ -143,9 +143,9 @@ class FolderStore:
         try:
             yield
         except OSError as error:
-            raise self._in_words(error, key) from error
+            raise self._in_words(error, key, parts) from error
 
-    def _in_words(self, error: OSError, key: Key) -> BackstayError:
+    def _in_words(self, error: OSError, key: Key, parts: Iterable[bytes]) -> BackstayError:
         why = os.strerror(error.errno) if error.errno else str(error)
         match error.errno:
             case errno.ENOENT | errno.ENOTDIR | errno.EISDIR:
@@ -153,7 +153,7 @@ class FolderStore:
             case errno.ENOSPC | errno.EDQUOT:
                 return DiskFull(
                     f"no room left in {self._root}",
-                    detail=f"{self._free()}; {key} was not stored, and what was written of it is removed",
+                    detail=f"needed {_needed(parts)}, {self._free()}; what was written of it is removed again",
                     hint="make room there, or let an older point expire, and run the backup again",
                 )
             case errno.EACCES | errno.EPERM | errno.EROFS:
@@ -165,8 +165,16 @@ class FolderStore:
         try:
             found = os.statvfs(self._root)
         except OSError:
-            return "how much is free there cannot be told"
-        return f"{say_size(found.f_bavail * found.f_frsize)} free there"
+            return "how much is free cannot be told"
+        return f"free {say_size(found.f_bavail * found.f_frsize)}"
+
+
+def _needed(parts: Iterable[bytes]) -> str:
+    """For the object that did not fit. Streams cannot tell."""
+    size = getattr(parts, "size_bytes", None)
+    if isinstance(parts, tuple | list):
+        size = sum(len(part) for part in parts)
+    return say_size(size) if isinstance(size, int) else "more than that"
 
 
 def _write(handle: int, data: bytes) -> None:

@@ -71,7 +71,7 @@ def open_box(opened: Opened, key: Key, data: bytes, *, letter: bool = False) -> 
         raise Damaged(
             f"{key} in the vault was changed: {error}",
             detail="the sealed object is not what was written under this name",
-            hint="take it from another vault of the plan, or run `backstay vault check`",
+            hint="take it from another vault of the plan, or restore another point",
         ) from None
     if signer not in opened.writers:
         raise Damaged(f"{key} is signed by nobody who is enrolled in this vault", detail=f"signer {signer.hex()[:16]}…")

@@ -61,6 +61,15 @@ def points(component: ComponentName | None) -> str:
     return "points/" if component is None else f"points/{_checked(component)}/"
 
 
+def is_point(key: Key) -> bool:
+    """Whether `key` names a point: anything else below `points/` is a stranger's."""
+    try:
+        read_point(key)
+    except ValueError:
+        return False
+    return True
+
+
 def read_point(key: Key) -> tuple[ComponentName, PointId]:
     """Component and point of a key below `points/` or `reserved/`. Raises ValueError."""
     parts = key.split("/")

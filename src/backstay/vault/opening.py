@@ -30,7 +30,7 @@ from backstay.vault.keys import (
     wrapped,
 )
 
-_HEADER = re.compile(rb"backstay vault, format (\d{1,6})\n(.*)\nsha256 ([0-9a-f]{64})\n", re.DOTALL)
+_HEADER = re.compile(rb"Backstay vault, format (\d{1,6})\n(.*)\nsha256 ([0-9a-f]{64})\n", re.DOTALL)
 
 
 def lay_foundation(
@@ -59,7 +59,7 @@ def lay_foundation(
 
 
 def write_header(statement: bytes) -> bytes:
-    text = f"backstay vault, format {FORMAT}\n".encode() + statement + b"\n"
+    text = f"Backstay vault, format {FORMAT}\n".encode() + statement + b"\n"
     return text + b"sha256 " + hashlib.sha256(text).hexdigest().encode() + b"\n"
 
 

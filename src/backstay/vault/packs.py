@@ -121,8 +121,8 @@ class PackBuilder:
             *(_column(each) for each in (self._owners, self._ats, self._sizes)),
         ))  # fmt: skip
         index = self._index_cipher.seal(FrameKind.INDEX, len(self._frames), plain)
-        trailer = _trailer(self.id, self._end, len(index), len(self._frames))
-        return PackParts(self._view[: self._end], index + trailer)
+        end = trailer(self.id, self._end, len(index), len(self._frames))
+        return PackParts(self._view[: self._end], index + end)
 
 
 class PackParts:
@@ -145,7 +145,7 @@ def _column(values: "array[int]") -> bytes:
     return struct.pack(f"<{len(values)}I", *values)
 
 
-def _trailer(pack: bytes, offset: int, length: int, frames: int) -> bytes:
+def trailer(pack: bytes, offset: int, length: int, frames: int) -> bytes:
     digest = hashlib.sha256(pack + struct.pack("<QII", offset, length, frames)).digest()[:8]
     return _TRAILER.pack(offset, length, frames, digest, _END)
 
@@ -176,7 +176,7 @@ def read_contents(store: Store, opened: Opened, key: Key, size_bytes: int) -> Co
     end = store.get(key, size_bytes - _TRAILER.size)
     offset, length, frames, digest, magic = Cursor(end).unpack(_TRAILER)
     del digest, magic
-    if end != _trailer(pack, offset, length, frames) or offset + length + _TRAILER.size != size_bytes:
+    if end != trailer(pack, offset, length, frames) or offset + length + _TRAILER.size != size_bytes:
         raise ValueError("its end is cut off or changed")
     frame = store.get(key, offset, length)
     plain = index_cipher(opened, head).open(FrameKind.INDEX, frame, zstandard.ZstdDecompressor())

@@ -6,10 +6,11 @@ listed is immutable, so what was opened once is kept.
 
 import secrets
 from collections.abc import Iterator
+from contextlib import suppress
 from datetime import datetime
 from typing import Any
 
-from backstay.errors import BackstayError, Damaged, Lapsed, NoSuchPoint, ObjectMissing, StoreUnreachable
+from backstay.errors import BackstayError, Damaged, Lapsed, NoSuchPoint, ObjectMissing, StoreUnreachable, WrongKey
 from backstay.facts import Hold, Point, Proof
 from backstay.facts.shapes import Shape
 from backstay.facts.stored import hold as hold_shape
@@ -53,14 +54,19 @@ class Repository:
         parent, root = self._newest(component)
         base = None
         if parent is not None:
-            present: dict[bytes, int] = {}
-            for prefix in (f"packs/{component}/", f"nodes/{component}/"):
-                for listed in self.store.list(prefix):
-                    present[parse_key(listed.key)[2]] = listed.size_bytes
-            base = Base(Shelf(self.store, self.opened, component), root, present)
+            base = Base(Shelf(self.store, self.opened, component), root, self._packs(component))
         return Writing(
             self.store, self.opened, self._keys, component=component, id=id, plan=plan, base=base, parent=parent
         )
+
+    def _packs(self, component: ComponentName) -> dict[bytes, int]:
+        """The packs of a component, and how long each is."""
+        found: dict[bytes, int] = {}
+        for prefix in (f"packs/{component}/", f"nodes/{component}/"):
+            for listed in self.store.list(prefix):
+                with suppress(ValueError):  # a stranger's file; `check` names it
+                    found[parse_key(listed.key)[2]] = listed.size_bytes
+        return found
 
     def _reserve(self, component: ComponentName, now: datetime, plan: Digest) -> PointId:
         for _ in range(8):
@@ -89,11 +95,25 @@ class Repository:
         return (None, Nothing()) if newest is None else (newest[0].id, newest[1])
 
     def points(self, component: ComponentName | None = None) -> list[Point]:
-        found = (self.sealed_at(key) for key in self._sealed_keys(component))
-        return sorted((point for point, _ in filter(None, found)), key=_age)
+        found, damaged = self.survey(component)
+        if damaged:
+            raise damaged[0]
+        return found
+
+    def survey(self, component: ComponentName | None = None) -> tuple[list[Point], list[BackstayError]]:
+        """The points that can be read, oldest first, and what is wrong with the others: on the day of the disaster
+        one damaged point must not hide those that are sound."""
+        found, damaged = list[Point](), list[BackstayError]()
+        for key in self._sealed_keys(component):
+            try:
+                if (sealed := self.sealed_at(key)) is not None:
+                    found.append(sealed[0])
+            except (Damaged, ObjectMissing, WrongKey) as error:
+                damaged.append(error)
+        return sorted(found, key=_age), damaged
 
     def _sealed_keys(self, component: ComponentName | None) -> list[Key]:
-        return [listed.key for listed in self.store.list(names.points(component))]
+        return [listed.key for listed in self.store.list(names.points(component)) if names.is_point(listed.key)]
 
     def sealed_at(self, key: Key) -> tuple[Point, Content] | None:
         """What lies under a reserved key: a point with its root, or None for one that was expired."""
@@ -118,8 +138,9 @@ class Repository:
     def reserved(self, component: ComponentName) -> Iterator[tuple[PointId, bool]]:
         ended = {names.read_point(key)[1]: key for key in self._sealed_keys(component)}
         for listed in self.store.list(names.reserved(component)):
-            id = names.read_point(listed.key)[1]
-            yield id, id in ended and self.sealed_at(ended[id]) is not None
+            if names.is_point(listed.key):
+                id = names.read_point(listed.key)[1]
+                yield id, id in ended and self.sealed_at(ended[id]) is not None
 
     def open(self, point: PointId) -> Reading:
         keys = [key for key in self._sealed_keys(None) if key.endswith("/" + point.lower())]
@@ -166,7 +187,11 @@ class Repository:
             return None
 
     def notes(self, prefix: str) -> list[str]:
-        return sorted(names.read_note(listed.key) for listed in self.store.list(names.notes(prefix)))
+        found: list[str] = []
+        for listed in self.store.list(names.notes(prefix)):
+            with suppress(ValueError):  # a stranger's file; `check` names it
+                found.append(names.read_note(listed.key))
+        return sorted(found)
 
     def _keep(self, key: Key, body: bytes) -> bool:
         refuse_unless_writer(self.opened, self._keys)

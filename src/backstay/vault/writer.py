@@ -116,6 +116,8 @@ class _Round:
         self._total = sum(entry.size_bytes for entry in entries) if listed is not None else None
         self._done = 0
         self._lock, self._changed = threading.Lock(), threading.Condition()
+        self._next = threading.Lock()
+        """Of its own: entries may take their time to come, and nobody else waits for that."""
         self._sources: list[Source] = []
         self._feeding = len(lanes)
         self._failed: BaseException | None = None
@@ -154,8 +156,8 @@ class _Round:
 
     def _own_entries(self) -> Iterator[Entry]:
         while self._failed is None:
-            with self._lock:
-                entry = next(self._entries, None)
+            with self._next:
+                entry = next(self._entries, None) if self._failed is None else None
             if entry is None:
                 return
             yield entry

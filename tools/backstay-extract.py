@@ -1,0 +1,506 @@
+#!/usr/bin/env python3
+"""List the recovery points of a Backstay vault in a folder, and lay one down. One file, without Backstay.
+
+    python3 backstay-extract.py list    VAULT KEY
+    python3 backstay-extract.py extract VAULT KEY POINT TO [--under PATH]
+
+VAULT is the vault's folder (from a bucket: copy the bucket into one), KEY a key file, or `-` to be asked for a
+passphrase. Needs Python 3.11 and four packages: pip install zstandard cryptography blake3 pyrage
+
+It follows docs/reference/vault-format.md and shares no code with Backstay: that both give the same bytes is the
+proof of that document. It verifies every signature, seal and hash, keeps little in memory, and is not made for speed.
+"""
+
+# Paths are bytes here, because names of files are: pathlib has no such thing.
+# ruff: noqa: PTH101, PTH103, PTH114, PTH116, PTH120, PTH211, T201
+
+import argparse
+import getpass
+import hashlib
+import json
+import os
+import re
+import stat
+import struct
+import sys
+from pathlib import Path
+
+import pyrage
+import zstandard
+from blake3 import blake3
+from cryptography.exceptions import InvalidSignature, InvalidTag
+from cryptography.hazmat.primitives import hashes, hpke
+from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey, Ed25519PublicKey
+from cryptography.hazmat.primitives.asymmetric.x25519 import X25519PrivateKey
+from cryptography.hazmat.primitives.ciphers.aead import AESGCM
+from cryptography.hazmat.primitives.kdf.hkdf import HKDF
+
+DATA, NODES, BOX = 1, 2, 3
+LIMITS = {1: 4 << 20, 2: 16 << 20, 3: 256 << 20, 4: 256 << 20}
+HPKE = hpke.Suite(hpke.KEM.X25519, hpke.KDF.HKDF_SHA256, hpke.AEAD.AES_256_GCM)
+
+
+class Refused(Exception):
+    """Said to the user as it is."""
+
+
+# ── reading bytes ────────────────────────────────────────────────────────────────────────────────
+
+
+class Bytes:
+    def __init__(self, data):
+        self.data, self.at = data, 0
+
+    def take(self, n):
+        if n > len(self.data) - self.at:
+            raise Refused("something is cut short")
+        self.at += n
+        return self.data[self.at - n : self.at]
+
+    def get(self, shape):
+        return struct.unpack("<" + shape, self.take(struct.calcsize("<" + shape)))
+
+    def one(self, shape):
+        return self.get(shape)[0]
+
+    def text(self):
+        return self.take(self.one("H"))
+
+    def end(self):
+        if self.at != len(self.data):
+            raise Refused("something is longer than it should be")
+
+
+def canonical(data):
+    value = json.loads(data)
+    if json.dumps(value, sort_keys=True, separators=(",", ":"), ensure_ascii=True).encode() != data:
+        raise Refused("JSON that is not in canonical form")
+    return value
+
+
+def from_hex(text, size=None):
+    if not re.fullmatch(r"([0-9a-f]{2})*", text) or (size is not None and len(text) != 2 * size):
+        raise Refused("hexadecimal digits that are none")
+    return bytes.fromhex(text)
+
+
+def signed(public, signature, message):
+    try:
+        Ed25519PublicKey.from_public_bytes(public).verify(signature, message)
+        return True
+    except (InvalidSignature, ValueError):
+        return False
+
+
+def statement(kind, data):
+    body = canonical(data)
+    signature = from_hex(body.pop("signature"), 64)
+    text = json.dumps(body, sort_keys=True, separators=(",", ":"), ensure_ascii=True).encode()
+    if not signed(from_hex(body["by"], 32), signature, f"backstay 1 {kind}\n".encode() + text):
+        raise Refused(f"the signature of a {kind} statement is wrong")
+    return body
+
+
+def fingerprint(data):
+    return hashlib.sha256(data).hexdigest()[:16]
+
+
+# ── the vault ────────────────────────────────────────────────────────────────────────────────────
+
+
+class Vault:
+    def __init__(self, folder, key_file):
+        self.folder = Path(folder)
+        self.identity, self.words, self.trusted = read_key(key_file)
+        self.inflate = zstandard.ZstdDecompressor()
+        self.ciphers = {}
+        self.open_header()
+        self.open_writers()
+        self.open_epochs()
+
+    def object(self, key, start=0, length=None):
+        try:
+            with (self.folder / key).open("rb") as file:
+                file.seek(start)
+                return file.read() if length is None else file.read(length)
+        except FileNotFoundError:
+            raise Refused(f"{key} is missing") from None
+
+    def keys_below(self, prefix):
+        base = self.folder / prefix
+        return sorted(str(path.relative_to(self.folder)) for path in base.rglob("*") if path.is_file())
+
+    def open_header(self):
+        data = self.object("vault")
+        found = re.fullmatch(rb"Backstay vault, format (\d{1,6})\n(.*)\nsha256 ([0-9a-f]{64})\n", data, re.DOTALL)
+        if not found or hashlib.sha256(data[:-72]).hexdigest().encode() != found[3]:
+            raise Refused("the vault's header is damaged")
+        if int(found[1]) != 1:
+            raise Refused(f"this reads format 1, and the vault has format {int(found[1])}")
+        body = statement("vault", found[2])
+        self.root, self.family = from_hex(body["by"], 32), from_hex(body["family"], 16)
+        self.plan = body["plan"]
+        if self.trusted and self.root not in self.trusted:
+            raise Refused("the vault was made by somebody whom this key does not trust")
+
+    def open_writers(self):
+        claims = []
+        for key in self.keys_below("writers"):
+            body = statement("writer", self.object(key))
+            writer = from_hex(body["writer"], 32)
+            if key != "writers/" + fingerprint(from_hex(body["family"], 16) + writer):
+                raise Refused(f"{key} belongs elsewhere")
+            if body["family"] == self.family.hex():
+                claims.append((from_hex(body["by"], 32), writer, body["role"]))
+        self.writers = {self.root: "owner"}
+        while new := {w: role for by, w, role in claims if w not in self.writers and self.writers.get(by) == "owner"}:
+            self.writers.update(new)
+
+    def open_epochs(self):
+        self.epochs, readers, id_key = {}, [], None
+        for key in self.keys_below("keys"):
+            body = statement("wrap", self.object(key))
+            if body["family"] != self.family.hex():
+                continue
+            if self.writers.get(from_hex(body["by"], 32)) != "owner":
+                raise Refused(f"{key} is signed by nobody who may")
+            who = f"{body['number']:06d}-{body['epoch']}/{body['role']}-{fingerprint(body['for'].encode())}"
+            if key != "keys/" + who:
+                raise Refused(f"{key} belongs elsewhere")
+            if body["role"] != "reader":
+                continue
+            readers.append(body["for"])
+            secret = self.unwrapped(body["for"], from_hex(body["age"]))
+            if secret is None:
+                continue
+            inside = canonical(secret)
+            if any(inside[name] != body[name] for name in ("epoch", "family", "number")):
+                raise Refused(f"{key} holds other keys than it says")
+            self.epochs[from_hex(body["epoch"], 8)] = (from_hex(inside["metadata_key"], 32), inside["private"])
+            id_key = from_hex(inside["id_key"], 32)
+        if id_key is None:
+            raise Refused("this key does not open the vault; it opens for " + ", ".join(readers))
+        self.chunk_key, self.node_key = (
+            blake3(id_key, derive_key_context=f"backstay 2026-11 {what} ids v1").digest() for what in ("chunk", "node")
+        )
+
+    def unwrapped(self, who, sealed):
+        try:
+            if who.startswith("passphrase "):
+                return pyrage.passphrase.decrypt(sealed, self.words) if self.words else None
+            if self.identity and who == str(self.identity.to_public()):
+                return pyrage.decrypt(sealed, [self.identity])
+        except pyrage.DecryptError:
+            pass
+        return None
+
+    # ── frames ──
+
+    def epoch(self, id):
+        if id not in self.epochs:
+            raise Refused(f"sealed in key epoch {id.hex()}, which this key does not open")
+        return self.epochs[id]
+
+    def address(self, what, epoch, id, place):
+        head = b"BACKSTAY" + struct.pack("<BB", 1, what) + epoch + self.family + id
+        return head + struct.pack("<H", len(place.encode())) + place.encode()
+
+    def derived(self, epoch, id, address):
+        derive = HKDF(algorithm=hashes.SHA256(), length=32, salt=id, info=b"backstay 1 frames" + address)
+        return AESGCM(derive.derive(self.epoch(epoch)[0]))
+
+    def frame(self, cipher, address, kind, data):
+        if len(data) < 32:
+            raise Refused("a frame is cut short")
+        found, zero, zeros, ordinal, plain_size, sealed_size = struct.unpack("<BBHIII", data[:16])
+        if found != kind or zero or zeros or sealed_size != len(data) - 16 or plain_size > LIMITS[kind]:
+            raise Refused("no frame is where one should be")
+        try:
+            packed = cipher.decrypt(ordinal.to_bytes(12, "big"), data[16:], address + data[:16])
+        except InvalidTag:
+            raise Refused("the seal of a frame is broken") from None
+        if zstandard.frame_content_size(packed) != plain_size:
+            raise Refused("a frame has another length than it says")
+        return self.inflate.decompress(packed, max_output_size=plain_size, allow_extra_data=False)
+
+    def box(self, key):
+        data = Bytes(self.object(key))
+        magic, version, what, epoch, family, id = data.get("8sBB8s16s16s")
+        place, slot = data.text(), data.text()
+        if (magic, version, what, family, place, slot) != (b"BACKSTAY", 1, BOX, self.family, key.encode(), b""):
+            raise Refused(f"{key} belongs elsewhere, or is damaged")
+        address = self.address(BOX, epoch, id, key)
+        plain = self.frame(self.derived(epoch, id, address), address, 4, data.data[data.at :])
+        signer, signature, body = plain[:32], plain[32:96], plain[96:]
+        if signer not in self.writers or not signed(signer, signature, b"backstay 1 box\n" + address + body):
+            raise Refused(f"{key} is not signed by anybody who may")
+        return signer, body
+
+    def node(self, component, ref):
+        id, pack, epoch, offset, length = ref
+        address = self.address(NODES, epoch, pack, component)
+        data = self.object(f"nodes/{component}/{pack.hex()}", offset, length)
+        plain = self.frame(self.derived(epoch, pack, address), address, 2, data)
+        if blake3(plain, key=self.node_key).digest() != id:
+            raise Refused("a node is another one than it should be")
+        return Bytes(plain)
+
+    def data_cipher(self, component, pack, epoch):
+        if pack not in self.ciphers:
+            place = component.encode()
+            head = Bytes(self.object(f"packs/{component}/{pack.hex()}", 0, 54 + len(place) + 80))
+            address = self.address(DATA, epoch, pack, component)
+            if head.take(len(address)) != address or len(slot := head.text()) != 80:
+                raise Refused(f"the head of pack {pack.hex()} is damaged")
+            private = X25519PrivateKey.from_private_bytes(from_hex(self.epoch(epoch)[1], 32))
+            try:
+                self.ciphers[pack] = AESGCM(HPKE.decrypt(slot, private, info=address)), address
+            except InvalidTag:
+                raise Refused(f"the key of pack {pack.hex()} is damaged") from None
+        return self.ciphers[pack]
+
+    def data(self, component, place):
+        pack, epoch, offset, length = place
+        cipher, address = self.data_cipher(component, pack, epoch)
+        return self.frame(cipher, address, 1, self.object(f"packs/{component}/{pack.hex()}", offset, length))
+
+    # ── points ──
+
+    def points(self):
+        for key in self.keys_below("points"):
+            signer, body = self.box(key)
+            body = canonical(body)
+            if "expired" in body:
+                continue
+            point = body["point"]
+            if key != f"points/{point['component']}/{point['id'].lower()}" or point["writer"] != fingerprint(signer):
+                raise Refused(f"{key} is the point of another name")
+            yield point, Bytes(from_hex(body["root"]))
+
+    def find(self, id):
+        for point, root in self.points():
+            if point["id"] == id:
+                return point, root
+        raise Refused(f"there is no point {id}")
+
+    def entries(self, component, content, path=b""):
+        """Everything below a folder: path, kind, mode, modified, size, content."""
+        for item in self.folder_items(component, content):
+            here = path + b"/" + item[0] if path else item[0]
+            yield here, *item[1:]
+            if item[1] == 1:
+                yield from self.entries(component, Bytes(item[5]), here)
+
+    def folder_items(self, component, content):
+        kind = content.one("B")
+        if kind == 3:
+            level = content.one("B")
+            yield from self.pages(component, level, content.get("32s16s8sII"))
+        elif kind != 0:
+            raise Refused("a folder that is none")
+
+    def pages(self, component, level, ref):
+        node = self.node(component, ref)
+        if level > 8:
+            raise Refused("a folder that is too deep")
+        if level > 0:
+            if node.get("BB") != (4, level):
+                raise Refused("a branch that is none")
+            for _ in range(node.one("I")):
+                node.text()
+                yield from self.pages(component, level - 1, node.get("32s16s8sII"))
+            node.end()
+            return
+        if node.one("B") != 3:
+            raise Refused("a page that is none")
+        for _ in range(node.one("I")):
+            name = node.text()
+            if name in (b"", b".", b"..") or b"/" in name or b"\0" in name or len(name) > 255:
+                raise Refused("a name that would lead out of the folder")
+            kind, _implied, mode, modified, size, mark = node.get("BBHqQB")
+            node.take(mark)
+            node.text()
+            start = node.at
+            self.skip_content(node)
+            yield name, kind, mode & 0o7777, modified, size, node.data[start : node.at]
+        node.end()
+
+    @staticmethod
+    def skip_content(node):
+        sizes = {0: 0, 1: 72, 2: 66, 3: 65}
+        kind = node.one("B")
+        if kind == 4:
+            node.text()
+        elif kind in sizes:
+            node.take(sizes[kind])
+        else:
+            raise Refused("an entry of an unknown kind")
+
+    def chunks(self, component, content, size):
+        """The chunks of a file in order: their bytes, or how many zeros."""
+        content = Bytes(content)
+        kind = content.one("B")
+        if kind == 1:
+            id, *place, at, length = content.get("32s16s8sIIII")
+            yield self.chunk(component, id, place, at, length)
+        elif kind == 2:
+            _cutter, level = content.get("BB")
+            yield from self.stream(component, level, content.get("32s16s8sII"))
+        elif kind != 0 or size:
+            raise Refused("a file that is none")
+
+    def stream(self, component, level, ref):
+        node = self.node(component, ref)
+        if level > 0:
+            if node.get("BB") != (2, level) or level > 8:
+                raise Refused("a branch that is none")
+            n = node.one("I")
+            children = [node.get("32s16s8sII") for _ in range(n)]
+            node.get(f"{n}Q")
+            node.end()
+            for child in children:
+                yield from self.stream(component, level - 1, child)
+            return
+        kind, n, count = node.get("BIH")
+        if kind != 1:
+            raise Refused("a leaf that is none")
+        packs = [node.get("16s8s") for _ in range(count)]
+        ids = [node.take(32) for _ in range(n)]
+        sizes, numbers, offsets, lengths, ats = (node.get(f"{n}{code}") for code in "IHIII")
+        node.end()
+        held, plain = None, b""
+        for id, size, number, offset, length, at in zip(ids, sizes, numbers, offsets, lengths, ats):
+            if number == 0xFFFF:
+                self.verify(id, bytes(size))
+                yield size
+                continue
+            if number >= count:
+                raise Refused("a leaf that points to no pack")
+            place = (*packs[number], offset, length)
+            if place != held:
+                held, plain = place, self.data(component, place)
+            yield self.verify(id, plain[at : at + size])
+
+    def chunk(self, component, id, place, at, length):
+        return self.verify(id, self.data(component, place)[at : at + length])
+
+    def verify(self, id, data):
+        if blake3(data, key=self.chunk_key).digest() != id:
+            raise Refused("a chunk is another one than it should be")
+        return data
+
+
+def read_key(path):
+    """Identity, passphrase, and the roots that are believed."""
+    if path == "-":
+        return None, getpass.getpass("passphrase: "), set()
+    found = os.stat(path)
+    if stat.S_IMODE(found.st_mode) & 0o077:
+        raise Refused(f"{path} can be read by others: chmod 600 {path}")
+    identity, writer, trusted = None, None, set()
+    for line in Path(path).read_text().splitlines():
+        if line.startswith("AGE-SECRET-KEY-1"):
+            identity = pyrage.x25519.Identity.from_str(line)
+        elif line.startswith("BACKSTAY-WRITER-KEY-1 "):
+            seed = from_hex(line.split(" ")[1], 32)
+            writer = Ed25519PrivateKey.from_private_bytes(seed).public_key().public_bytes_raw()
+        elif line.startswith("BACKSTAY-TRUST-1 "):
+            trusted.add(from_hex(line.split(" ")[1], 32))
+    if identity is None:
+        raise Refused(f"{path} holds no age identity")
+    return identity, None, trusted | {writer} if trusted else set()
+
+
+# ── laying down ──────────────────────────────────────────────────────────────────────────────────
+
+
+def extract(vault, id, to, under):
+    point, root = vault.find(id)
+    component, later = point["component"], []
+    to, under = os.fsencode(to), os.fsencode(under)
+    os.makedirs(to, mode=0o700, exist_ok=True)
+    for path, kind, mode, modified, size, content in vault.entries(component, root):
+        inside = not under or path == under or path.startswith(under + b"/")
+        if not inside:
+            continue
+        target = to + b"/" + path
+        os.makedirs(os.path.dirname(target), mode=0o700, exist_ok=True)
+        if kind == 1:
+            if os.path.islink(target):
+                raise Refused(f"{os.fsdecode(target)} is a link already")
+            os.makedirs(target, mode=0o700, exist_ok=True)
+            later.append((target, mode, modified, None))
+        elif kind == 2:
+            lay_file(vault, component, target, (mode, modified, size), content)
+        else:
+            later.append((target, mode, modified, Bytes(content[1:]).text()))
+    for target, _mode, modified, link in later:
+        if link is not None:
+            os.symlink(link, target)
+            os.utime(target, ns=(modified * 1000,) * 2, follow_symlinks=False)
+    for target, mode, modified, link in reversed(later):
+        if link is None:
+            os.chmod(target, mode)
+            os.utime(target, ns=(modified * 1000,) * 2)
+            sync(target)
+    sync(to)
+
+
+def lay_file(vault, component, target, about, content):
+    mode, modified, size = about
+    handle = os.open(target, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW, 0o600)
+    with os.fdopen(handle, "wb") as file:
+        for chunk in vault.chunks(component, content, size):
+            if isinstance(chunk, int):
+                file.seek(chunk, os.SEEK_CUR)
+            else:
+                file.write(chunk)
+        if file.tell() != size:
+            raise Refused(f"{os.fsdecode(target)} came out with another length")
+        file.truncate()
+        file.flush()
+        os.fchmod(handle, mode)
+        os.utime(handle, ns=(modified * 1000,) * 2)
+        os.fsync(handle)
+
+
+def sync(folder):
+    handle = os.open(folder, os.O_RDONLY | os.O_DIRECTORY)
+    try:
+        os.fsync(handle)
+    finally:
+        os.close(handle)
+
+
+def main():
+    parser = argparse.ArgumentParser(description=__doc__.split("\n\n")[0])
+    verbs = parser.add_subparsers(dest="verb", required=True)
+    for name in ("list", "extract"):
+        verb = verbs.add_parser(name)
+        verb.add_argument("vault")
+        verb.add_argument("key")
+        if name == "extract":
+            verb.add_argument("point")
+            verb.add_argument("to")
+            verb.add_argument("--under", default="")
+    asked = parser.parse_args()
+    try:
+        vault = Vault(asked.vault, asked.key)
+        if asked.verb == "extract":
+            extract(vault, asked.point, asked.to, asked.under)
+            return 0
+        for point, _ in sorted(vault.points(), key=lambda found: found[0]["id"]):
+            newest = point["newest"] or point["began"]
+            print(f"{point['id']}  {point['component']:<20} {point['size']:>16,} bytes  newest data {newest}")
+        return 0
+    except Refused as error:
+        print(f"refused: {error}", file=sys.stderr)
+    except (ValueError, KeyError, TypeError, struct.error, zstandard.ZstdError) as error:
+        print(f"refused: something in the vault is damaged: {error!r}", file=sys.stderr)
+    except OSError as error:
+        print(f"cannot go on: {error}", file=sys.stderr)
+    return 1
+
+
+if __name__ == "__main__":
+    sys.exit(main())
