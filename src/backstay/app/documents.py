@@ -2,7 +2,7 @@
 
 import os
 from collections.abc import Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from datetime import timedelta
 from pathlib import Path
 from typing import Any
@@ -17,18 +17,14 @@ from backstay.review import Document
 from backstay.values import ComponentName, RunId, stamp
 
 
-def plan_in_words(home: Home) -> str:
-    """The plan document, in Markdown, as it stands now."""
-    return review.markdown(_plan_document(home))
-
-
-def _plan_document(home: Home) -> Document:
+def plan_document(home: Home) -> Document:
+    """The plan document as it stands now."""
     return review.plan_document(home.plan, home.history(), home.clock.now(), can=KINDS)
 
 
 def write_document(home: Home, to: Path) -> list[Path]:
     """The plan document and the report of the newest run, each as Markdown and as one self-contained HTML file."""
-    documents = {"plan": _plan_document(home)}
+    documents = {"plan": plan_document(home)}
     history = home.history()
     for run in [run for run in history.runs if run.ended is not None][-1:]:
         documents["last-run"] = review.run_report(run, home.journal.read(engine.stream_of(run.id)), history)
@@ -61,14 +57,6 @@ class RunTold:
     document: Document
     told: Mapping[str, Any]
     code: int
-
-    @property
-    def markdown(self) -> str:
-        return review.markdown(self.document)
-
-    def short(self) -> str:
-        """What a person wants to see right after a run: promised and measured, the phases, what came back."""
-        return review.markdown(replace(self.document, blocks=self.document.blocks[:3]))
 
 
 def run_report(home: Home, run: str | None) -> RunTold:

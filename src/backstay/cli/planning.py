@@ -58,7 +58,7 @@ def show(*, common: Common = HERE) -> None:
     from backstay.cli.printing import Page
 
     page = Page(common)
-    page.markdown(documents.plan_in_words(page.home()))
+    page.document(documents.plan_document(page.home()))
 
 
 @plan_app.command

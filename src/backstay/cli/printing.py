@@ -1,7 +1,7 @@
 """One page of answer: sentences and tables for a person, or one JSON value for a script."""
 
 import json
-from collections.abc import Iterable, Mapping
+from collections.abc import Collection, Iterable, Mapping
 from datetime import UTC, datetime, timedelta
 from enum import Enum
 from pathlib import Path
@@ -14,6 +14,7 @@ from backstay.app.home import Asked, Home
 from backstay.cli.options import Common
 from backstay.cli.options import Failed as Failed
 from backstay.cli.screen import consoles
+from backstay.review import Document
 from backstay.values import stamp
 
 STATE_STYLE = {"kept": "green", "proven": "green", "broken": "bold red", "refuted": "bold red", "unproven": "yellow"}
@@ -48,16 +49,12 @@ class Page:
             table.add_row(*(Text(cell, STATE_STYLE.get(cell, "")) for cell in row))
         self.out.print(table)
 
-    def markdown(self, text: str) -> None:
-        """A document: formatted on a terminal, as it is elsewhere, left out where one JSON value is wanted."""
-        if self.common.json:
-            return
-        if self.out.is_terminal:
-            from rich.markdown import Markdown
+    def document(self, document: Document, only: Collection[str] = ()) -> None:
+        """A document, or just some of its sections; left out where one JSON value is wanted."""
+        if not self.common.json:
+            from backstay.cli.paper import show
 
-            self.out.print(Markdown(text))
-        else:
-            print(text)
+            show(self.out, document, only)
 
     def done(self, answer: Any = None) -> None:
         if self.common.json:

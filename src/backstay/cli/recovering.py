@@ -210,7 +210,8 @@ def _drive(page: "Page", home: "Home", run: str) -> None:
                     break
     report = documents.run_report(home, id)
     if not dry:
-        page.markdown(report.short())
+        page.document(report.document, only=("Phases", "What Was Lost", "What This Does Not Prove"))
+        page.say(f"the whole report: backstay run show {id}", "dim")
     page.done(report.told)
     if ending.run.ended is not None and ending.run.ended.result != "recovered":
         raise Failed(report.code)
@@ -235,7 +236,7 @@ def show(run: str | None = None, *, common: Common = HERE) -> None:
 
     page = Page(common)
     report = documents.run_report(page.home(), run)
-    page.markdown(report.markdown)
+    page.document(report.document)
     page.done(report.told)
 
 
