@@ -7,6 +7,7 @@ from typing import Any
 import pytest
 
 from backstay.errors import UnknownName
+from backstay.history import history
 from backstay.plan import (
     Approve,
     Ask,
@@ -38,6 +39,7 @@ from backstay.recover import (
     blast_radius,
     compile,  # noqa: A004 the word of the house: `recover.compile`
     components_of,
+    explain,
     say,
     slug_of,
     target_of,
@@ -48,12 +50,14 @@ from backstay.verify import Chosen, NoneGood, PassedOver
 from fix_story import (
     DATABASE,
     HOUR,
+    LOCAL,
     MINUTE,
     PRIMARY,
     at,
     database_loss,
     plan,
     point,
+    whole_story,
     words,
 )
 
@@ -263,3 +267,47 @@ def test_a_scenario_of_its_own() -> None:
     own = Scenario(ScenarioName("own"), "Own", Level.LOW, Level.LOW, Objectives(), "", (Phase("p", (Step(Smoke()),)),))
     made = compile(plan(scenarios={own.name: own}), "own", PRIMARY, Mode.DRY)
     assert [step.id for step in steps(made)] == ["1.1-smoke"]
+
+
+# ── told before it is done ──────────────────────────────────────────────────────────────────────────
+
+
+def test_a_recovery_is_explained_before_it_is_done() -> None:
+    facts, points, proofs = whole_story()
+    known = history(facts, {LOCAL: points}, proofs)
+    made = compile(plan(), "database-loss", PRIMARY, Mode.LIVE, GOOD)
+    assert not isinstance(made, NoRecovery)
+    assert "\n".join(explain(made, known, GOOD, 30 * MINUTE)) == (
+        "Phase 1: Stop and preserve, within 5 min\n"
+        "  1.1-stop-api: stop api (about 2.5 s)\n"
+        "    api stops: nobody can use it until it is started again.\n"
+        "  1.2-preserve-database: move the damaged state of database aside, within 3 min; go on without it if that "
+        "cannot be done (about 400 ms)\n"
+        "    database stops, and its data is renamed aside. Nothing is deleted.\n"
+        "Phase 2: Restore, within 15 min\n"
+        "  2.1-choose-database: choose the newest proven recovery point of database (about 200 ms)\n"
+        "    As of now that is 20261122T020000Z-0a0b0c0d: the newest proven point.\n"
+        "  2.2-restore-database: restore database beside the old one, then swap them by rename (about 24 s)\n"
+        "    database is replaced by the recovery point. What is there now is kept aside.\n"
+        "Phase 3: Verify and reopen, within 5 min\n"
+        "  3.1-ask-database: ask database the plan's questions (about 1.5 s)\n"
+        "  3.2-start-api: start api again, as many as ran before (about 3 s)\n"
+        "  3.3-smoke: run every smoke check (about 4 s)\n"
+        "The whole takes about 35.6 s (48.1 s at worst, measured 2 times); 30 min was promised"
+    )
+
+
+def test_what_was_never_measured_is_said_and_a_missing_point_too() -> None:
+    made = compile(with_steps((Step(Restore(DATABASE), target=MINUTE),)), "database-loss", PRIMARY, Mode.LIVE)
+    assert not isinstance(made, NoRecovery)
+    assert explain(made, history([], {}), UNPROVEN) == (
+        "Phase 1: phase 0",
+        "  1.1-choose-database: choose the newest proven recovery point of database (never measured)",
+        "    As of now there is none: no recovery point is proven.",
+        (
+            "  1.2-restore-database: restore database beside the old one, then swap them by rename "
+            "(never measured, within 1 min)"
+        ),
+        "    database is replaced by the recovery point. What is there now is kept aside.",
+        "How long the whole takes is unknown: choose database was never measured, nor 1 other step",
+    )

@@ -228,6 +228,7 @@ def test_before_anything_was_shown_nothing_is_marked_as_kept() -> None:
     text = words(plan_document(whole_plan(), History(), NOW))
     assert "✅" not in text
     assert "| Full system | 1 h | ⚠️ not verified: no recovery or drill has restored every component |" in text
+    assert "| database | 24 h | ⚠️ not verified: it was never recovered and never drilled | ❌ everything |" in text
     assert "| dns | 5 min | ⚠️ not verified: no step called dns was measured | ⚠️ not verified |" in text
 
 

@@ -53,9 +53,9 @@ def _lines(plan: Plan, run: RunSeen, facts: tuple[Recorded, ...], history: Histo
             f"left out of the plan: {listed(one.what for one in plan.excluded) or 'nothing'}"
         ),
     )
-    yield "Scenario", _yes(f"{run.started.title}; announced or not: {_UNKNOWN}")
+    yield "Scenario", _part(f"{run.started.title}; announced or not: {_UNKNOWN}")
     yield "Authority", _authority(run, history)
-    yield "Participants", _yes(f"started by {run.started.by}; who else took part: {_UNKNOWN}")
+    yield "Participants", _part(f"started by {run.started.by}; who else took part: {_UNKNOWN}")
     yield "Recovery points", _points(run, history)
     yield "Target", _target(run)
     yield "Timeline", _yes(f"{count(len(facts), 'fact')} with times in UTC, and attempts, in the run's report")
@@ -77,6 +77,10 @@ def _yes(said: Text) -> tuple[Text, Text]:
     return Mark("pass", "shown"), said
 
 
+def _part(said: Text) -> tuple[Text, Text]:
+    return Mark("warn", "in part"), said
+
+
 def _no(why: str) -> tuple[Text, Text]:
     return Mark("warn", "not verified"), why
 
@@ -84,7 +88,7 @@ def _no(why: str) -> tuple[Text, Text]:
 def _plan(plan: Plan, run: RunSeen) -> tuple[Text, Text]:
     approved = plan.system.approved_by or "nobody is named"
     same = "the plan of today" if plan.digest == run.started.plan else "the plan has changed since"
-    return _yes(f"{run.started.plan}, {same}; approved by {approved}; the approval itself is not signed")
+    return _part(f"{run.started.plan}, {same}; approved by {approved}; the approval itself is not signed")
 
 
 def _authority(run: RunSeen, history: History) -> tuple[Text, Text]:
@@ -111,7 +115,7 @@ def _points(run: RunSeen, history: History) -> tuple[Text, Text]:
 
 def _target(run: RunSeen) -> tuple[Text, Text]:
     if run.started.mode is Mode.DRILL:
-        return Mark("pass", "shown"), f"a sandbox, made for it and erased afterwards; its segregation: {_UNKNOWN}"
+        return _part(f"a sandbox, made for it and erased afterwards; its segregation: {_UNKNOWN}")
     return _yes(f"the site {run.started.site}")
 
 
@@ -159,7 +163,7 @@ def _communications(run: RunSeen, history: History) -> tuple[Text, Text]:
         f"{fact.audience} ({fact.template}) at {say_moment(at)}" + ("" if fact.sent else f", not sent: {fact.why}")
         for at, fact in incident.messages
     )
-    return _yes(said)
+    return _yes(said) if all(fact.sent for _, fact in incident.messages) else _part(said)
 
 
 def _exceptions(run: RunSeen) -> tuple[Text, Text]:
@@ -174,7 +178,7 @@ def _exceptions(run: RunSeen) -> tuple[Text, Text]:
 def _tamper(facts: tuple[Recorded, ...]) -> tuple[Text, Text]:
     if not facts:
         return _no("the run has no facts")
-    return _yes(f"hash chain up to {facts[-1].digest}; check it with `backstay journal verify`")
+    return _yes((f"hash chain up to {facts[-1].digest}; check it with ", Code("backstay journal verify")))
 
 
 def _programme(plan: Plan, history: History, run: RunSeen) -> tuple[Text, Text]:

@@ -216,9 +216,9 @@ def _steps(number: int, phase: Phase, history: History) -> Table:
     for step in phase.steps:
         expected = estimate.step(history, step)
         took: Text = say_span(expected.median) if isinstance(expected, estimate.Estimate) else "unknown"
-        changes = recover.blast_radius(step) or "Changes nothing."
+        changes = recover.blast_radius(step) or "Nothing."
         rows.append((step.id, _sentence(recover.say(step.verb)), _limit(step.verb, step.timeout), took, changes))
-    columns = ("Step", "What is done", "At most", "Usually", "What it changes")
+    columns = ("Step", "What is done", "At most", "Usually", "What it stops or replaces")
     return Table(f"Steps of phase {number}", columns, tuple(rows))
 
 

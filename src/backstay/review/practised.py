@@ -201,7 +201,9 @@ def _rto_row(name: str, rto: Rto) -> tuple[Text, ...]:
     actual = marks.duration(rto.actual)
     if rto.run is not None and not isinstance(rto.actual, NotVerified):
         actual = f"{say_span(rto.actual)} ({say_mode(rto.run)})"
-    return name, marks.limit(rto.target), actual, marks.judged(rto.judged)
+    said_already = isinstance(rto.actual, NotVerified) and rto.actual.why == rto.judged.sentence
+    status = marks.standing(rto.judged.standing) if said_already else marks.judged(rto.judged)
+    return name, marks.limit(rto.target), actual, status
 
 
 def _part(name: str, target: timedelta, history: History) -> tuple[Text, ...]:
@@ -225,6 +227,8 @@ def rpo_table(status: Status) -> Table:
     for row in status.components:
         now = row.rpo.forecast
         would: Text = marks.unknown(now.why) if isinstance(now, NotVerified) else exact(now)
+        if row.newest is None:
+            would = Mark("fail", "everything")
         rows.append((row.name, marks.limit(row.rpo.target), loss(row.rpo.actual), would, marks.judged(row.rpo.judged)))
     return Table(
         "How much data may be lost, was lost at the last test, and would be lost now",

@@ -29,8 +29,8 @@ from backstay.review.tree import (
 )
 
 _SIGNS = {"pass": "✅", "warn": "⚠️", "fail": "❌", "none": "·"}
-_SPECIAL = re.compile(r"[\\`*\[\]<>|~$]|(?<![^\W_])_|_(?![^\W_])|&(?=#?\w+;)")
-_AT_START = re.compile(r"^(\s*)(\d{1,9}(?=[.)](?:\s|$)))?([#\-+=.)])(?=[\s#=-]|$)")
+_SPECIAL = re.compile(r"[\\`*\[\]<|~$]|(?<![^\W_])_|_(?![^\W_])|&(?=#?\w+;)")
+_AT_START = re.compile(r"^(\s*)(\d{1,9}(?=[.)](?:\s|$)))?(>|[#\-+=.)](?=[\s#=-]|$))")
 
 
 def markdown(document: Document) -> str:
