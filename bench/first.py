@@ -50,8 +50,9 @@ def run(size: str, as_json: bool) -> None:
         folder = Path(name)
         server = make(conf={"fsync": "on", "shared_buffers": "256MB", "max_wal_size": "4GB"})
         fill(server, bytes_of(size))
+        title = f"First try, {size} of data, PostgreSQL {server.major}"
         rows = [*physical(server, folder), *logical(server, folder)]
-    show(f"First try, {size} of data, PostgreSQL {server.major}", rows, as_json)
+    show(title, rows, as_json)
 
 
 def fill(server: Server, size_bytes: int) -> None:

@@ -9,6 +9,7 @@ import argparse
 import json
 import os
 import secrets
+import shlex
 import shutil
 import signal
 import socket
@@ -141,7 +142,7 @@ class Story:
 
 def backstay(*words: str, expect: Sequence[int] = (0,), quiet: bool = False) -> int:
     """Run one command as a person would, in ./demo, and show it."""
-    screen.print(f"\n[bold cyan]$ backstay {' '.join(words)}")
+    screen.print(f"\n$ {shlex.join(['backstay', *words])}", style="bold cyan", markup=False)
     done = subprocess.run(
         [str(BACKSTAY), *words], cwd=DEMO, env=environment(), stdout=subprocess.DEVNULL if quiet else None
     )
@@ -168,7 +169,7 @@ def environment() -> dict[str, str]:
 
 def catalytic(*words: str, show: bool = True) -> subprocess.CompletedProcess[str]:
     if show:
-        screen.print(f"\n[bold magenta]$ catalytic {' '.join(words)}")
+        screen.print(f"\n$ {shlex.join(['catalytic', *words])}", style="bold magenta", markup=False)
     done = subprocess.run(
         [PYTHON, "-m", "catalytic", *words],
         cwd=DEMO,
@@ -239,8 +240,9 @@ def start_world(size: str, seed: int) -> None:
     folder = postgres_folder()
     data = DEMO / "pg" / "data"
     screen.print(f"PostgreSQL from {folder}, port {ports['28432']}, data in {data}")
-    run_quietly([*UNPRIVILEGED, str(folder / "initdb"), "-D", str(data), "-U", "postgres", "-A", "scram-sha-256",
-                 f"--pwfile={DEMO / 'secrets' / 'postgres-password'}", "-k", "--no-sync", "--locale=C.UTF-8", "-E", "UTF8"])  # fmt: skip
+    password_file = DEMO / "secrets" / "postgres-password"
+    words = ["-D", str(data), "-U", "postgres", "-A", "scram-sha-256", f"--pwfile={password_file}", "-k", "--no-sync"]
+    run_quietly([*UNPRIVILEGED, str(folder / "initdb"), *words, "--locale=C.UTF-8", "-E", "UTF8"])
     with (data / "postgresql.conf").open("a") as conf:
         conf.write(
             f"\n# scripts/demo\nlisten_addresses = '127.0.0.1'\nport = {ports['28432']}\nunix_socket_directories = ''\n"
@@ -330,7 +332,7 @@ def play(size: str, seed: int) -> None:
     with story.chapter("The disaster"):
         before = counted()
         backstay("smoke")
-        catalytic("wreck", "--data", "pg/data", "--seed", str(seed))
+        catalytic("wreck", "--data", "pg/data", "--seed", str(seed), "--pages", "6")
         wait_for_smoke(64)
     with story.chapter("The recovery"):
         reason = "tables are gone, and the smoke checks are red"
@@ -357,7 +359,9 @@ def show_loss(before: dict[str, int]) -> None:
         table.add_row(name, f"{before[name]:,}", f"{after[name]:,}")
     screen.print(table)
     screen.print("The writer kept its own log of every commit. Compared with the database that came back:")
-    catalytic("lost", "--log", str(DEMO / "writer.log"))
+    told = json.loads(catalytic("lost", "--log", str(DEMO / "writer.log"), show=False).stdout)
+    screen.print(f"  {told['noted']:,} commits were noted before and after; {told['lost']:,} of them are gone,")
+    screen.print(f"  written from {told['first']} to {told['last']}, after the recovery point.")
 
 
 def main() -> int:

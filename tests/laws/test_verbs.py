@@ -152,12 +152,12 @@ def test_an_application_that_the_disaster_killed_is_started_all_the_same(system:
     given = {f"1.1-stop-api.{name}": value for name, value in stopped.values.items()}
     started = do(system, Scale("api", "process", None), given)
     assert isinstance(started, Succeeded)
-    assert started.saw == "1 instance of api run (none ran when this run began)"
+    assert started.saw == "1 instance of api runs (none ran when this run began)"
     assert system.world.work.counts == {"api": 1}
 
 
 def test_a_scale_that_is_not_there_yet_did_not_happen(system: System) -> None:
-    assert look(system, Scale("api", "process", 0)) == DidNot("1 instance of api run, 0 wanted")
+    assert look(system, Scale("api", "process", 0)) == DidNot("api: 1 running, 0 wanted")
 
 
 # ── choose, preserve, restore ────────────────────────────────────────────────────────────────────

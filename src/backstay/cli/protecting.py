@@ -88,6 +88,7 @@ def verify(
     *components: str,
     point: str | None = None,
     tier: Literal["bytes", "sample", "full"] = "full",
+    details: Annotated[bool, Parameter(negative="")] = False,
     common: Common = HERE,
 ) -> None:
     """Prove the newest point of every component: restore it into a throw-away place, and ask it the plan's questions.
@@ -104,6 +105,8 @@ def verify(
         Prove this point instead of the newest.
     tier
         `bytes` reads every byte, `sample` restores and looks at a part, `full` at everything.
+    details
+        Spell out every check, also of those that passed.
     """
     from backstay.app import protecting
     from backstay.cli.printing import Page
@@ -114,7 +117,7 @@ def verify(
         home, components, lambda title: _screen(page, home.clock.elapsed, title), point=point, tier=tier
     )
     for one in came:
-        _say_proof(page, one)
+        _say_proof(page, one, details)
     page.done({"proofs": [_told(one) for one in came]})
     _fail_if_any(came)
 
@@ -215,31 +218,14 @@ def _say_backup(page: "Page", one: "Came") -> None:
     return None
 
 
-def _say_proof(page: "Page", one: "Came") -> None:
-    from backstay.facts import NotVerified, Proof, Proven, Refuted, Verdict
-    from backstay.values import say_span
+def _say_proof(page: "Page", one: "Came", details: bool) -> None:
+    from backstay.cli.proofs import say_proof
+    from backstay.facts import Proof
 
-    proof = one.result
-    if not isinstance(proof, Proof):
-        return _say_error(page, one)
-    match proof.result():
-        case Proven():
-            page.say(f"✔ {one.component}: {proof.point} is proven, in {say_span(proof.ended - proof.began)}", "green")
-        case Refuted():
-            page.say(f"✘ {one.component}: {proof.point} is refuted: it must not be restored", "bold red")
-        case NotVerified():
-            page.say(f"? {one.component}: {proof.point} is not verified", "bold yellow")
-    signs = {Verdict.PASSED: "✔", Verdict.FAILED: "✘", Verdict.NOT_VERIFIED: "?"}
-    words = {Verdict.PASSED: "passed", Verdict.FAILED: "failed", Verdict.NOT_VERIFIED: "not verified"}
-    page.table(
-        "",
-        {"check": "left", "rung": "left", "": "left", "what was seen": "left", "took": "right"},
-        (
-            (c.code, c.rung.value, f"{signs[c.verdict]} {words[c.verdict]}", f"{c.name}: {c.said}", say_span(c.took))
-            for c in proof.checks
-        ),
-    )
-    return None
+    if isinstance(one.result, Proof):
+        say_proof(page, one.result, details)
+    else:
+        _say_error(page, one)
 
 
 def _say_error(page: "Page", one: "Came") -> None:

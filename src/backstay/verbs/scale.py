@@ -25,7 +25,7 @@ def look(scene: Scene) -> Sight:
     running = scene.estate.workloads(verb.kind).running(verb.workload)
     if running == to:
         return Happened(f"{_said(verb, to)}{why}", _values(scene, to))
-    return DidNot(f"{count(running, 'instance')} of {verb.workload} run, {to} wanted")
+    return DidNot(f"{verb.workload}: {running} running, {to} wanted")
 
 
 def _verb(scene: Scene) -> Scale:
@@ -34,7 +34,11 @@ def _verb(scene: Scene) -> Scale:
 
 
 def _said(verb: Scale, to: int) -> str:
-    return f"{verb.workload} is stopped" if to == 0 else f"{count(to, 'instance')} of {verb.workload} run"
+    return (
+        f"{verb.workload} is stopped"
+        if to == 0
+        else f"{count(to, 'instance')} of {verb.workload} {'runs' if to == 1 else 'run'}"
+    )
 
 
 def _wanted(scene: Scene) -> tuple[int, str]:

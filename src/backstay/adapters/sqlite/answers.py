@@ -141,10 +141,16 @@ def tables(connection: sqlite3.Connection) -> list[str]:
     return [str(name) for (name,) in connection.execute(_TABLES).fetchall()]
 
 
+_MANY = {"index": "indexes"}
+
+
 def objects(connection: sqlite3.Connection) -> str:
-    """`2 indexes, 3 tables`: what the schema has."""
+    """`1 index and 3 tables`: what the schema has."""
     found = connection.execute(_OBJECTS).fetchall()
-    return listed(f"{number} {kind}" for kind, number in found) or "no objects"
+    return (
+        listed(f"{number} {_MANY.get(kind, kind + 's')}" if number != 1 else f"1 {kind}" for kind, number in found)
+        or "no objects"
+    )
 
 
 def orphans(connection: sqlite3.Connection) -> int:
