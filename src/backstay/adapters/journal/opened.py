@@ -19,13 +19,13 @@ from datetime import datetime
 from pathlib import Path
 from typing import Any, cast
 
-from backstay.adapters.journal.signing import SigningKey
+from backstay.adapters.journal.signing import SigningKey, signed
 from backstay.adapters.journal.sqlite import SqliteJournal
-from backstay.errors import BackstayError, JournalConflict, JournalReadOnly
-from backstay.facts import Fact, Head, JournalOpened, Recorded, Spine, canonical
+from backstay.errors import BackstayError, JournalConflict, JournalDamaged, JournalReadOnly
+from backstay.facts import Fact, Head, JournalOpened, Recorded, Spine, canonical, read_spine
 from backstay.facts.audit import Finding
 from backstay.ports import Clock, Vault
-from backstay.values import StreamName, VaultName, stamp
+from backstay.values import StreamName, VaultName, say_moment, stamp
 
 STREAM = StreamName("journal")
 
@@ -150,6 +150,8 @@ class OpenJournal:
         try:
             vault = self._witness() if callable(self._witness) else self._witness
             return self._ask(vault)
+        except JournalDamaged:
+            raise
         except BackstayError as error:
             return NotVerified(self.epoch, f"the witness cannot be asked: {error.message}")
 
@@ -174,9 +176,31 @@ class OpenJournal:
         self._standing = Overtaken(self.epoch, self.kept.about("overtaken") or by)
         return self._standing
 
-    def _stand(self, epoch: int, vault: Vault) -> Verified:
+    def _stand(self, epoch: int, vault: Vault) -> Standing:
         self.kept.note({"epoch": str(epoch)}, unless=lambda about: about("epoch") == str(epoch))
+        number = int(self.kept.about("spine number") or 0) + 1
+        sealed = vault.note(spine_name(self.id, epoch, number))
+        if sealed is not None and (spine := read_spine(sealed)).journal == self.id and signed(spine):
+            try:
+                self.refuse_to_fork(spine)
+            except JournalReadOnly:
+                return Overtaken(epoch, self.kept.about("overtaken") or "")
         return Verified(epoch, VaultName(vault.name))
+
+    def refuse_to_fork(self, spine: Spine) -> None:
+        """A spine of this journal that it does not remember has to be about its own past (a crash came between sealing
+        and remembering). Else this journal was rolled back (a machine restored from a snapshot), or a copy of it went
+        on elsewhere; then it writes no more. Raises JournalReadOnly."""
+        for stream, head in spine.heads.items():
+            here = self.kept.read(stream, head.seq - 1)
+            if not here or here[0].digest != head.digest:
+                by = f"a later state of this very journal sealed spine {spine.number} on {say_moment(spine.at)}"
+                self.give_up(by)
+                raise JournalReadOnly(
+                    "this journal was rolled back, or a copy of it was used elsewhere",
+                    detail=f"{by}; {stream} differs at fact {head.seq}",
+                    hint="go on with that one, or open a journal in a fresh state folder",
+                )
 
     def _words(self, epoch: int) -> bytes:
         words = {"journal": self.id, "epoch": epoch, "host": socket.gethostname(), "at": stamp(self.now())}
@@ -201,6 +225,11 @@ class OpenJournal:
             except JournalConflict:
                 continue
             return
+
+
+def spine_name(journal: str, epoch: int, number: int) -> str:
+    """The note of a spine. Without an epoch, the journal's id keeps its spines apart from others'."""
+    return f"spine/{epoch or f'0-{journal}'}/{number}"
 
 
 def _epoch_in(name: str) -> int:

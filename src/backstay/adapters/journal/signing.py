@@ -5,6 +5,7 @@ from pathlib import Path
 from secrets import token_hex
 
 from backstay.errors import AccessDenied, Damaged
+from backstay.facts import Spine, signed_part
 
 KEY_FILE = "journal.key"
 
@@ -47,6 +48,11 @@ def holds(public: str, data: bytes, signature: str) -> bool:
     except (ValueError, InvalidSignature):
         return False
     return True
+
+
+def signed(spine: Spine) -> bool:
+    """Does the spine's signature hold, by the key that it names?"""
+    return holds(spine.signer, signed_part(spine), spine.signature)
 
 
 def _make(path: Path) -> None:

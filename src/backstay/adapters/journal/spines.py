@@ -15,13 +15,13 @@ from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 
-from backstay.adapters.journal.opened import STREAM, OpenJournal, Overtaken
-from backstay.adapters.journal.signing import holds
+from backstay.adapters.journal.opened import STREAM, OpenJournal, Overtaken, spine_name
+from backstay.adapters.journal.signing import signed
 from backstay.errors import BackstayError, JournalDamaged, JournalReadOnly, StoreUnreachable
 from backstay.facts import Spine, read_spine, signed_part, spine_digest, write_spine
 from backstay.facts.audit import Finding, Flaw
 from backstay.ports import Vault
-from backstay.values import Digest, VaultName, digest_of, from_stamp, say_moment, stamp
+from backstay.values import Digest, VaultName, digest_of, from_stamp, stamp
 
 LOCK_FILE = "spine.lock"
 DUE_AFTER = timedelta(seconds=1)
@@ -81,7 +81,7 @@ def seal_spine(journal: OpenJournal, vaults: Iterable[Vault], now: datetime) -> 
             sealed, found = _spread(spine, opened)
             if found is None:
                 break
-            _refuse_if_forked(journal, found)
+            journal.refuse_to_fork(found)
             # Sealed before a crash, and not remembered: spread that one, and go on with the next.
             sealed, _ = _spread(found, opened)
             _remember(journal, found)
@@ -152,11 +152,11 @@ def _spread(spine: Spine, vaults: list[Vault]) -> tuple[Sealed, Spine | None]:
     took: list[VaultName] = []
     away: list[tuple[VaultName, str]] = []
     for vault in vaults:
-        name, data = _name(spine), write_spine(spine)
+        name, data = spine_name(spine.journal, spine.epoch, spine.number), write_spine(spine)
         try:
             if not vault.keep_note(name, data) and (there := vault.note(name)) != data:
                 found = read_spine(there or b"")
-                if found.journal == spine.journal and _signed(found):
+                if found.journal == spine.journal and signed(found):
                     return Sealed(spine.number, tuple(took), tuple(away)), found
                 away.append((VaultName(vault.name), f"somebody else's {name} is there"))
                 continue
@@ -164,26 +164,6 @@ def _spread(spine: Spine, vaults: list[Vault]) -> tuple[Sealed, Spine | None]:
         except BackstayError as error:
             away.append((VaultName(vault.name), error.message))
     return Sealed(spine.number, tuple(took), tuple(away)), None
-
-
-def _refuse_if_forked(journal: OpenJournal, found: Spine) -> None:
-    """A spine that we do not remember has to be about our own past. Else this journal was rolled back (a machine
-    restored from a snapshot), or a copy of it went on elsewhere; then it writes no more. Raises JournalReadOnly."""
-    for stream, head in found.heads.items():
-        here = journal.kept.read(stream, head.seq - 1)
-        if not here or here[0].digest != head.digest:
-            by = f"a later state of this very journal sealed spine {found.number} on {say_moment(found.at)}"
-            journal.give_up(by)
-            raise JournalReadOnly(
-                "this journal was rolled back, or a copy of it was used elsewhere",
-                detail=f"{by}; {stream} differs at fact {head.seq}",
-                hint="go on with that one, or open a journal in a fresh state folder",
-            )
-
-
-def _name(spine: Spine) -> str:
-    """Without an epoch of its own, the journal's id keeps its spines apart from others'."""
-    return f"spine/{spine.epoch or f'0-{spine.journal}'}/{spine.number}"
 
 
 def _remember(journal: OpenJournal, spine: Spine) -> None:
@@ -203,10 +183,6 @@ def _newer(number: int) -> Callable[[Callable[[str], str | None]], bool]:
 # ── comparing ────────────────────────────────────────────────────────────────────────────────────
 
 
-def _signed(spine: Spine) -> bool:
-    return holds(spine.signer, signed_part(spine), spine.signature)
-
-
 def _sealed_in(journal: OpenJournal, vault: Vault) -> tuple[list[Spine], list[Finding]]:
     """The newest spines of this journal in one vault, and what is wrong with them."""
     names = [
@@ -224,7 +200,7 @@ def _sealed_in(journal: OpenJournal, vault: Vault) -> tuple[list[Spine], list[Fi
             continue
         if spine.journal != journal.id:
             continue
-        if not _signed(spine):
+        if not signed(spine):
             findings.append(Finding(STREAM, number, Flaw.SPINE, f"the signature of {name} in {vault.name} is wrong"))
         else:
             spines.append(spine)

@@ -119,8 +119,10 @@ class SqliteJournal:
         rows = self._select("WHERE stream = ? AND seq >= ? ORDER BY seq", (stream, after))
         before, found = (genesis(stream) if after == 0 else None), list[Recorded]()
         for number, row in enumerate(rows, after if rows and rows[0].seq == after else after + 1):
-            if row.seq != number or (before is not None and row.before != before):
-                raise _damaged(row, f"fact {number} was expected here")
+            if row.seq != number:
+                raise _damaged(row, f"fact {number} was expected in its place")
+            if before is not None and row.before != before:
+                raise _damaged(row, "it stands behind another fact than the one before it")
             before = row.digest
             if row.seq > after:
                 found.append(_believed(row))

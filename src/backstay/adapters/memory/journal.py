@@ -38,8 +38,9 @@ class MemoryJournal:
             for text in texts:
                 last = next_row(stream, last, at, text)
                 added.append(last)
-            self._streams[stream] = kept + added
-            self._rows += added
+            if added:
+                self._streams[stream] = kept + added
+                self._rows += added
         return [recorded(row, read_fact(row.body)) for row in added]
 
     def read(self, stream: StreamName, after: int = 0) -> list[Recorded]:
