@@ -243,67 +243,66 @@ def database_loss() -> Scenario:
     )
 
 
+PEOPLE = {
+    PersonName(name): Person(PersonName(name), title, email)
+    for name, title, email in (
+        ("cto", "CTO", "cto@example.com"),
+        ("devops-lead", "DevOps Lead", "oncall-devops@example.com"),
+        ("engineering-lead", "Engineering Lead", "eng@example.com"),
+        ("dba-lead", "DBA Lead", "dba@example.com"),
+    )
+}
+CTO, DEVOPS, ENGINEERING, DBA = PEOPLE
+COMMANDER, ADMIN = RoleName("incident-commander"), RoleName("database-admin")
+SYSTEM = System(
+    "catalytic-saas",
+    "Catalytic Computing SaaS",
+    "Restore the platform within acceptable time after a catastrophic failure.",
+    "DevOps Team",
+    "CTO",
+    "Catalytic Computing",
+    date(2026, 10, 6),
+    Period(1),
+)
+AUDIENCES = {
+    "internal": Audience("internal", (words("…"),), every=15 * MINUTE),
+    "status_page": Audience("status_page", (words("…"),), within=timedelta()),
+    "customers": Audience("customers", (words("…"),), within=30 * MINUTE),
+    "social": Audience("social", (words("…"),), settings={"when": "public"}),
+}
+CRITERIA = (
+    Criterion("complete loss of the production environment", "smoke all red for 10m"),
+    Criterion("data corruption affecting more than 50% of the data", "rows refuted > 50%"),
+    Criterion("unrecoverable application failure"),
+    Criterion("estimated recovery time over 2 hours", "forecast > 2h"),
+)
+
+
+def settings() -> Component:
+    source = SqliteSource(PerSite(words("/var/lib/catalytic/settings.db")))
+    return Component(SETTINGS, source, protect=Protect(full=DailyAt(time(2))))
+
+
 def plan(**changes: Any) -> Plan:
-    people = {
-        PersonName("cto"): Person(PersonName("cto"), "CTO", "cto@example.com"),
-        PersonName("devops-lead"): Person(PersonName("devops-lead"), "DevOps Lead", "oncall-devops@example.com"),
-        PersonName("engineering-lead"): Person(PersonName("engineering-lead"), "Engineering Lead", "eng@example.com"),
-        PersonName("dba-lead"): Person(PersonName("dba-lead"), "DBA Lead", "dba@example.com"),
-    }
     made = Plan(
         digest=PLAN,
         version=1,
         timezone="UTC",
-        system=System(
-            "catalytic-saas",
-            "Catalytic Computing SaaS",
-            "Restore the platform within acceptable time after a catastrophic failure.",
-            "DevOps Team",
-            "CTO",
-            "Catalytic Computing",
-            date(2026, 10, 6),
-            Period(1),
-        ),
+        system=SYSTEM,
         objectives=Objectives(rto=HOUR, rpo=24 * HOUR, availability=Decimal("99.9")),
         sites={PRIMARY: Site(PRIMARY, {"api": words("https://api.example.com")})},
         vaults={LOCAL: VaultPlace(LOCAL, words("./vault"), Period(span=timedelta(days=30)))},
-        components={
-            DATABASE: database(),
-            SETTINGS: Component(
-                SETTINGS,
-                SqliteSource(PerSite(words("/var/lib/catalytic/settings.db"))),
-                protect=Protect(full=DailyAt(time(2))),
-            ),
-        },
+        components={DATABASE: database(), SETTINGS: settings()},
         scenarios={ScenarioName("database-loss"): database_loss()},
         targets={"dns": 5 * MINUTE, "certificate": 10 * MINUTE},
-        excluded=(Excluded("user files", "the platform stores none", PersonName("cto")),),
+        excluded=(Excluded("user files", "the platform stores none", CTO),),
         smoke={"health": HttpCheck("health", ()), "metrics": HttpCheck("metrics", ()), "user": HttpCheck("user", ())},
-        people=people,
-        roles={
-            RoleName("incident-commander"): Role(
-                RoleName("incident-commander"), PersonName("devops-lead"), PersonName("engineering-lead")
-            ),
-            RoleName("database-admin"): Role(RoleName("database-admin"), PersonName("dba-lead")),
-        },
+        people=PEOPLE,
+        roles={COMMANDER: Role(COMMANDER, DEVOPS, ENGINEERING), ADMIN: Role(ADMIN, DBA)},
         vendors=(Vendor("AWS", "Cloud infrastructure", "support portal", "P1: 15 min"),),
-        authority=Authority(
-            alone=(PersonName("cto"), PersonName("devops-lead"), PersonName("engineering-lead")),
-            with_approval=RoleName("incident-commander"),
-            approvers=(PersonName("cto"), PersonName("engineering-lead"), PersonName("devops-lead")),
-        ),
-        criteria=(
-            Criterion("complete loss of the production environment", "smoke all red for 10m"),
-            Criterion("data corruption affecting more than 50% of the data", "rows refuted > 50%"),
-            Criterion("unrecoverable application failure"),
-            Criterion("estimated recovery time over 2 hours", "forecast > 2h"),
-        ),
-        audiences={
-            "internal": Audience("internal", (words("…"),), every=15 * MINUTE),
-            "status_page": Audience("status_page", (words("…"),), within=timedelta()),
-            "customers": Audience("customers", (words("…"),), within=30 * MINUTE),
-            "social": Audience("social", (words("…"),), settings={"when": "public"}),
-        },
+        authority=Authority((CTO, DEVOPS, ENGINEERING), COMMANDER, (CTO, ENGINEERING, DEVOPS)),
+        criteria=CRITERIA,
+        audiences=AUDIENCES,
         war_room="https://meet.example.com/dr",
         after=(
             FollowUp("immediate", Period(span=24 * HOUR)),
@@ -311,15 +310,7 @@ def plan(**changes: Any) -> Plan:
             FollowUp("long_term", Period(1)),
         ),
         postmortem={"internal": Period(span=timedelta(weeks=1)), "published": Period(span=48 * HOUR)},
-        drills=(
-            DrillRule(
-                ScenarioName("database-loss"),
-                Every(Period(3)),
-                Mode.DRILL,
-                (PersonName("devops-lead"), PersonName("dba-lead")),
-                3 * HOUR,
-            ),
-        ),
+        drills=(DrillRule(ScenarioName("database-loss"), Every(Period(3)), Mode.DRILL, (DEVOPS, DBA), 3 * HOUR),),
     )
     return replace(made, **changes)
 

@@ -161,9 +161,11 @@ def rows(history: History, stated: Iterable[DrillRow] = ()) -> tuple[DrillRow, .
     return tuple(sorted([*made, *stated], key=lambda drill: drill.on, reverse=True))
 
 
-def stated(on: date, scenario: str, target: timedelta | None, actual: timedelta, *, passed: bool) -> DrillRow:
-    """A row that an older document brings. Its own notes are left to it: what is said here is what it is worth."""
-    return DrillRow(on, scenario, target, actual, Stated(passed), "stated, not demonstrated")
+def stated(
+    on: date, scenario: str, target: timedelta | None, actual: timedelta, *, passed: bool, notes: str = ""
+) -> DrillRow:
+    """A row that an older document brings: its word, marked as that."""
+    return DrillRow(on, scenario, target, actual, Stated(passed), notes)
 
 
 def compare(run: RunSeen, earlier: Iterable[RunSeen]) -> str:

@@ -42,10 +42,15 @@ CLOCKS = {"now", "utcnow", "today"}
 DOORS = {"open", "input", "print", "eval", "exec", "__import__", "breakpoint"}
 
 
+NAMED_OTHERWISE = {"markdown_it_py": "markdown_it"}
+"""Packages that are imported by another name than they are installed by."""
+
+
 def modules_of(requirements: list[str]) -> set[str]:
     """What is imported of what is required: `ruamel.yaml>=0.18` is `ruamel`."""
     names = (re.split(r"[^\w.-]", requirement)[0] for requirement in requirements)
-    return {name.replace("-", "_").partition(".")[0] for name in names} - {"backstay"}
+    modules = {name.replace("-", "_").partition(".")[0] for name in names}
+    return {NAMED_OTHERWISE.get(module, module) for module in modules} - {"backstay"}
 
 
 CORE = modules_of(PROJECT["project"]["dependencies"])

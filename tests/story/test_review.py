@@ -123,7 +123,9 @@ def of(*streams: str) -> list[Any]:
 
 
 def documents() -> dict[str, Document]:
-    old = drill.stated(date(2025, 7, 15), "Full Recovery", HOUR, 58 * MINUTE, passed=True)
+    old = drill.stated(
+        date(2025, 7, 15), "Full Recovery", HOUR, 58 * MINUTE, passed=True, notes="DNS propagation was slow"
+    )
     drilled, incident = STORY.run(RunId("d1")), STORY.incidents[0]
     assert drilled is not None
     return {

@@ -101,7 +101,9 @@ footer { margin-top: 4rem; border-top: 1px solid var(--line); font-size: .9rem; 
     --paper: #fff; --ink: #000; --quiet: #444; --line: #bbb; --panel: #fff; --link: #000;
     --pass: #000; --pass-soft: #fff; --warn: #000; --warn-soft: #fff; --fail: #000; --fail-soft: #fff;
   }
-  body { max-width: none; padding: 0; font-size: 10pt; }
+  html { font-size: 10pt; }
+  body { max-width: none; padding: 0; }
+  p, li, dd { max-width: none; }
   .skip { display: none; }
   h2, h3, h4 { break-after: avoid; }
   tr, .card, .notice, pre { break-inside: avoid; }
