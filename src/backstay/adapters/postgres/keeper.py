@@ -15,7 +15,7 @@ from backstay.adapters.postgres.logical_room import logical_sandbox
 from backstay.adapters.postgres.place import PostgresPlace
 from backstay.adapters.postgres.sandbox import sandbox
 from backstay.adapters.postgres.session import connect, defaults, parse, rows, session, where
-from backstay.adapters.postgres.site import Site, postmasters
+from backstay.adapters.postgres.site import Site, running_on
 from backstay.adapters.postgres.source import choose_way
 from backstay.errors import AccessDenied, BackstayError, SourceDown, SourceUnsuitable
 from backstay.facts import CheckResult, DidNot, Happened, Outcome, Sight
@@ -73,7 +73,7 @@ class PostgresKeeper:
         return Alive(f"{where(self._place.dsn)} answered in {say_span(self._clock.elapsed() - began)}")
 
     def _somebody_there(self) -> Alive | None:
-        if self._place.data is None or not (running := postmasters(Site.of(self._place.data).data)):
+        if self._place.data is None or not (running := running_on(Site.of(self._place.data).data)):
             return None
         return Alive(f"process {running[0]} runs on {self._place.data}, and does not answer")
 

@@ -17,6 +17,7 @@ recovery_target_lsn = ''
 recovery_target_xid = ''
 recovery_target_name = ''
 archive_mode = off
+hot_standby = off
 primary_conninfo = ''
 synchronous_standby_names = ''
 """

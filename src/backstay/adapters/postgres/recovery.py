@@ -35,7 +35,7 @@ from backstay.adapters.postgres.private import PrivateServer, control_data, need
 from backstay.adapters.postgres.programs import Programs, find, hand_over
 from backstay.adapters.postgres.sandbox import Recovered, look
 from backstay.adapters.postgres.session import connect
-from backstay.adapters.postgres.site import Marker, Site, postmasters, stop_server
+from backstay.adapters.postgres.site import Marker, Site, running_on, stop_server
 from backstay.adapters.postgres.starting import Starting
 from backstay.errors import (
     AccessDenied,
@@ -51,6 +51,7 @@ from backstay.ports import Acting, Clock, PointReader
 from backstay.values import stamp
 
 _HISTORY = re.compile(r"([0-9A-F]{8})\.history\Z")
+_MARGIN_BYTES = 16 << 20
 _OURS = re.compile(r"backstay-[^/]+\Z")
 
 
@@ -162,7 +163,7 @@ class Recovery:
     def _refuse_alive(self) -> None:
         if self.site.restored_by() == self.acting.run:
             return
-        if running := postmasters(self.site.data):
+        if running := running_on(self.site.data):
             raise TargetAlive(
                 f"will not restore over a running server at {self.site.data}",
                 detail=f"process {running[0]} runs on it",
@@ -268,7 +269,7 @@ class Recovery:
         self._mark("swapped", {"kept": str(self.kept) if self.kept.exists() else ""})
 
     def _start(self) -> None:
-        if not postmasters(self.site.data):
+        if not running_on(self.site.data):
             self.starting.start(self.programs, self.point, self.acting.stop)
         elif self.marker.reached("started"):
             return
@@ -296,7 +297,9 @@ class Recovery:
         """Disk by disk, before anything is written."""
         sizes = {space.oid: space.size_bytes for space in self.physical.tablespaces}
         parent = self.site.data.parent
-        needed = {parent: self.point.point.size_bytes - sum(sizes.values())}
+        segment_bytes = int(self.physical.about.get("wal_segment_bytes", 16 << 20))
+        # Recovery writes WAL of its own before it may recycle any.
+        needed = {parent: self.point.point.size_bytes - sum(sizes.values()) + 2 * segment_bytes + _MARGIN_BYTES}
         with room(parent, "looking for room"):
             for oid, folder in spaces.items():
                 base = folder.parent
@@ -367,6 +370,6 @@ def look_restored(site: Site, acting: Acting) -> Sight:
         return DidNot(f"the restore came as far as: {marker.stage}")
     if site.restored_by() != acting.run:
         return DidNot(f"{site.data} does not hold what this run restored")
-    if not (running := postmasters(site.data)):
+    if not (running := running_on(site.data)):
         return DidNot(f"{site.data} was restored, and no server runs on it")
     return Happened(f"{site.data} was restored by this run, and process {running[0]} runs on it", dict(marker.values))

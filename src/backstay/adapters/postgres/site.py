@@ -116,14 +116,14 @@ class Site:
 # ── who runs there ───────────────────────────────────────────────────────────────────────────────
 
 
-def postmasters(data: Path) -> list[int]:
-    """Processes that run a server on this data directory, whatever their pid file says: a server whose directory was
-    removed or renamed under it has none any more, and still holds its port."""
+def running_on(data: Path) -> list[int]:
+    """Processes of a server on this data directory, the postmaster first, whatever its pid file says: a server whose
+    directory was removed or renamed under it has none any more, and still holds its port."""
     found = _servers(data)
     with suppress(OSError, ValueError, IndexError):
         pid = int((data / "postmaster.pid").read_text().splitlines()[0])
         # Of another user we cannot see the working directory; then the pid file has to do.
-        if pid > 0 and pid not in found and _name(pid) in ("postgres", "postmaster") and _cwd(pid) is None:
+        if pid > 0 and pid not in found and _is_server(pid) and _cwd(pid) is None:
             found.append(pid)
     return found
 
@@ -132,7 +132,7 @@ def _servers(data: Path) -> list[int]:
     """Every process of a server there, the parents first: PostgreSQL works in its data directory."""
     wanted = {str(data), f"{data} (deleted)"}
     every = [int(name) for name in os.listdir("/proc") if name.isdigit()]  # noqa: PTH208
-    here = [pid for pid in every if _cwd(pid) in wanted and _name(pid) in ("postgres", "postmaster")]
+    here = [pid for pid in every if _cwd(pid) in wanted and _is_server(pid)]
     return sorted(here, key=lambda pid: (_parent(pid) in here, pid))
 
 
@@ -143,18 +143,24 @@ def _cwd(pid: int) -> str | None:
         return None
 
 
-def _name(pid: int) -> str:
-    try:
-        return Path(f"/proc/{pid}/comm").read_text().strip()
-    except OSError:
-        return ""
+def _is_server(pid: int) -> bool:
+    """By its name; one that has ended, and that nobody has taken note of, is none any more."""
+    name, status = _stat(pid)
+    return name in ("postgres", "postmaster") and status[0] not in "ZX"
 
 
 def _parent(pid: int) -> int:
+    return int(_stat(pid)[1][1])
+
+
+def _stat(pid: int) -> tuple[str, list[str]]:
+    """The name of a process and what stands behind it in proc(5): its state, its parent and more."""
     try:
-        return int(Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[1])
-    except (OSError, ValueError, IndexError):
-        return 0
+        whole = Path(f"/proc/{pid}/stat").read_text("utf-8", "replace")
+    except OSError:
+        return "", ["X", "0"]
+    before, _, after = whole.rpartition(")")
+    return before.partition("(")[2], after.split()
 
 
 def stop_server(data: Path, within: timedelta, clock: Clock, stop: Callable[[], bool]) -> str:
@@ -163,7 +169,7 @@ def stop_server(data: Path, within: timedelta, clock: Clock, stop: Callable[[], 
 
     Raises AccessDenied, TimedOut, Cancelled.
     """
-    if not postmasters(data):
+    if not running_on(data):
         return "it was not running"
     began = clock.elapsed()
     for number, patience, how in (
@@ -171,7 +177,7 @@ def stop_server(data: Path, within: timedelta, clock: Clock, stop: Callable[[], 
         (signal.SIGQUIT, _AFTER_SIGNAL, "stopped at once: it did not stop in order in time"),
         (signal.SIGKILL, _AFTER_SIGNAL, "killed: it did not stop otherwise"),
     ):
-        running = postmasters(data)
+        running = running_on(data)
         for pid in running if number is signal.SIGKILL else running[:1]:
             try:
                 os.kill(pid, number)
@@ -184,10 +190,10 @@ def stop_server(data: Path, within: timedelta, clock: Clock, stop: Callable[[], 
                     hint="run backstay as root, or as the owner of the server",
                 ) from None
         until = clock.elapsed() + patience
-        while postmasters(data) and clock.elapsed() < until:
+        while running_on(data) and clock.elapsed() < until:
             if stop():
                 raise Cancelled("stopped while a server was being stopped")
             clock.wait(_GLANCE)
-        if not postmasters(data):
+        if not running_on(data):
             return f"{how}, within {say_span(clock.elapsed() - began)}"
-    raise TimedOut(f"the server on {data} cannot be ended", detail=f"processes {postmasters(data)} hang in the kernel")
+    raise TimedOut(f"the server on {data} cannot be ended", detail=f"processes {running_on(data)} hang in the kernel")
