@@ -23,8 +23,6 @@ from backstay.values import say_size
 SYNCERS = 4
 MOST_WAITING = 64
 """Files that are written and wait for their fsync: each holds a handle."""
-MOST_BUFFERS = 64
-"""Chunks that are written by one call; Linux takes 1,024."""
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 _SYNC_FILE_RANGE_WRITE = 2
 
@@ -46,15 +44,12 @@ class LaidFile:
                 os.ftruncate(self._handle, self.stored.size_bytes)
             return self._handle
 
-    def write(self, buffers: "list[bytes | memoryview]", offset: int) -> None:
-        handle, size = self._open(), sum(len(buffer) for buffer in buffers)
-        written = os.pwritev(handle, buffers, offset)
-        if written < size:  # as good as never: the rest as one piece
-            rest = b"".join(buffers)[written:]
-            while rest:
-                n = os.pwrite(handle, rest, offset + size - len(rest))
-                rest = rest[n:]
-        begin_writeback(handle, offset, size)
+    def write(self, data: memoryview, offset: int) -> None:
+        handle, at = self._open(), offset
+        while data:
+            n = os.pwrite(handle, data, at)
+            data, at = data[n:], at + n
+        begin_writeback(handle, offset, at - offset)
 
     def done(self, size: int) -> bool:
         """So much of it is written, or is zeros. Whether that was the last."""
