@@ -285,7 +285,7 @@ def test_the_whole_screen_of_the_story() -> None:
 
 def test_the_whole_is_kept_when_one_run_brought_everything_back() -> None:
     found = status(alone(), STORY, NOW)
-    assert found.rto.judged.sentence == "the last full recovery of 2026-11-22 took 35 s, within 1 h"
+    assert found.rto.judged.sentence == "the last full recovery of 2026-11-22 took 35.1 s, within 1 h"
     assert found.sentence == "every promise is kept"
     assert isinstance(found.rpo.actual, Loss)
     assert found.rpo.forecast == 10 * HOUR

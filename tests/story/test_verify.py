@@ -101,7 +101,11 @@ def test_an_answer_means_what_the_table_says(case: dict[str, str]) -> None:
         (30 * MINUTE, "30 min"),
         (90 * MINUTE, "1 h 30 min"),
         (61 * SECOND, "1 min 1 s"),
-        (timedelta(seconds=0.4), "0 s"),
+        (timedelta(seconds=0.4), "400 ms"),
+        (timedelta(seconds=9.34), "9.3 s"),
+        (timedelta(seconds=59.99), "59 s"),
+        (timedelta(seconds=60.9), "1 min"),
+        (timedelta(), "0 s"),
         (-HOUR, "-1 h"),
     ],
 )

@@ -10,8 +10,7 @@ from datetime import datetime, timedelta
 
 from backstay.errors import JournalDamaged
 from backstay.facts import Ended, Intended, PersonAsked, Recorded, RunEnded, RunFact, RunStarted, Succeeded
-from backstay.machine import RunState, Signed, State, StepState, evolve
-from backstay.machine.people import nothing_signed
+from backstay.machine import RunState, State, StepState, evolve
 from backstay.plan import Restore, Step
 from backstay.values import ComponentName, RunId, StepId
 
@@ -85,8 +84,7 @@ class _Clocks:
 class RunFold:
     """Folds the facts of one run's stream, one after the other; `seen` is the run so far. Lives inside a fold only."""
 
-    def __init__(self, signed: Signed = nothing_signed) -> None:
-        self._signed = signed
+    def __init__(self) -> None:
         self._state: RunState | None = None
         self._at: datetime | None = None
         self._ended_at: datetime | None = None
@@ -97,7 +95,7 @@ class RunFold:
         if self._damage or not isinstance(recorded.fact, RunFact):
             return
         try:
-            self._state = evolve(self._state, recorded, self._signed)
+            self._state = evolve(self._state, recorded)
         except JournalDamaged as error:
             self._damage = f"{error.message}: {error.detail}"
             return
@@ -142,9 +140,9 @@ class RunFold:
         )
 
 
-def seen_run(facts: Iterable[Recorded], signed: Signed = nothing_signed) -> RunSeen | None:
+def seen_run(facts: Iterable[Recorded]) -> RunSeen | None:
     """The fold of one run's stream. None: it does not begin with a run."""
-    fold = RunFold(signed)
+    fold = RunFold()
     for recorded in facts:
         fold.add(recorded)
     return fold.seen()

@@ -23,8 +23,6 @@ from backstay.facts import (
 from backstay.history.incidents import IncidentSeen, incident_after
 from backstay.history.lines import Line, line_of, taken_order
 from backstay.history.runs import RunFold, RunSeen
-from backstay.machine import Signed
-from backstay.machine.people import nothing_signed
 from backstay.values import ComponentName, IncidentId, PointId, RunId, VaultName
 
 
@@ -104,19 +102,17 @@ def history(
     points: Mapping[VaultName, Iterable[Point]],
     proofs: Iterable[Proof] = (),
     holds: Iterable[Hold] = (),
-    signed: Signed = nothing_signed,
 ) -> History:
     """Fold the journal (in the order of appending) and the lists of the vaults.
 
-    Proofs and holds are in the journal, and sealed in the vault; each is taken once, from whichever has it. `signed`
-    says whether a person's signature holds, as for `machine.fold`."""
+    Proofs and holds are in the journal, and sealed in the vault; each is taken once, from whichever has it."""
     runs: dict[str, RunFold] = {}
     incidents: dict[str, IncidentSeen] = {}
     lists = _Lists()
     for recorded in facts:
         stream, fact, at = recorded.stream, recorded.fact, recorded.at
         if isinstance(fact, RunFact):
-            runs.setdefault(stream, RunFold(signed)).add(recorded)
+            runs.setdefault(stream, RunFold()).add(recorded)
         elif isinstance(fact, DisasterDeclared):
             incidents[stream] = IncidentSeen(fact, at)
         elif stream in incidents:

@@ -15,7 +15,7 @@ from typing import Any, assert_never
 
 from backstay.facts import Verdict
 from backstay.plan import Compare, Expectation, OneOf, Within
-from backstay.values import say_moment, utc
+from backstay.values import say_moment, say_span, utc
 
 Answer = str | int | Decimal | datetime | bool | None
 """What a restored component may give back to a question; the same type as in `ports`."""
@@ -157,10 +157,13 @@ def _as_moment(answer: Answer) -> datetime | None:
 
 
 def exact(length: timedelta) -> str:
-    """To the second, for limits: `24 h 0 min 1 s` is not `24 h`. Whole units are said short: `24 h`, `30 d`."""
-    seconds = int(length.total_seconds())
-    if seconds < 0:
+    """To the second, for limits: `24 h 0 min 1 s` is not `24 h`. Whole units are said short: `24 h`, `30 d`; what lasts
+    less than a minute with its tenths: `9.3 s`."""
+    if length < timedelta():
         return "-" + exact(-length)
+    if timedelta() < length < timedelta(seconds=59.95):
+        return say_span(length)
+    seconds = int(length.total_seconds())
     if seconds % 86400 == 0 and seconds > 86400:
         return f"{seconds // 86400} d"
     hours, minutes, rest = seconds // 3600, seconds % 3600 // 60, seconds % 60
