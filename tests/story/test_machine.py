@@ -44,6 +44,7 @@ from backstay.machine import (
     EndPause,
     Event,
     Finish,
+    Judge,
     Look,
     Over,
     Put,
@@ -295,40 +296,59 @@ def signs(words: bytes, answered: PersonAnswered) -> bool:
 
 
 @pytest.mark.parametrize(
-    ("answers", "state"),
+    ("answers", "verdict"),
     [
-        ([said(ANN)], State.ASKING),
-        ([said(ANN), said(BOB)], State.DONE),
-        ([said(ANN), said(ANN)], State.ASKING),
-        ([said(ANN), said(STARTER)], State.ASKING),
-        ([said(ANN), said(PersonName("mallory"))], State.ASKING),
-        ([said(ANN), said(CEM)], State.ASKING),
-        ([said(ANN), said(BOB, standing="claimed")], State.ASKING),
-        ([said(ANN), said(BOB, standing="break-glass")], State.ASKING),
-        ([said(ANN), said(BOB, standing="break-glass", reason="nobody else is awake")], State.DONE),
-        ([said(ANN), said(STARTER, standing="break-glass", reason="alone")], State.ASKING),
-        ([said(ANN), said(ANN, "no")], State.FAILED),
-        ([said(BOB, "no", standing="claimed")], State.ASKING),
-        ([said(ANN, "maybe"), said(ANN), said(BOB)], State.DONE),
+        ([said(ANN)], None),
+        ([said(ANN), said(BOB)], "yes"),
+        ([said(ANN), said(ANN)], None),
+        ([said(ANN), said(STARTER)], None),
+        ([said(ANN), said(PersonName("mallory"))], None),
+        ([said(ANN), said(CEM)], None),
+        ([said(ANN), said(BOB, standing="claimed")], None),
+        ([said(ANN), said(BOB, standing="break-glass")], None),
+        ([said(ANN), said(BOB, standing="break-glass", reason="nobody else is awake")], "yes"),
+        ([said(ANN), said(STARTER, standing="break-glass", reason="alone")], None),
+        ([said(ANN), said(ANN, "no")], "no"),
+        ([said(BOB, "no", standing="claimed")], None),
+        ([said(ANN, "maybe"), said(ANN), said(BOB)], "yes"),
     ],
 )
-def test_an_approval_needs_enough_distinct_people_who_count(answers: Sequence[PersonAnswered], state: State) -> None:
-    run = fold(told(GATED, LEASE, ASKED, *answers), signs)
-    assert state_of(run, "1.1-gate") is state
+def test_an_approval_needs_enough_distinct_people_who_count(
+    answers: Sequence[PersonAnswered], verdict: str | None
+) -> None:
+    run = fold(told(GATED, LEASE, ASKED, *answers))
+    assert state_of(run, "1.1-gate") is State.ASKING
+    match decide(run, soon(run), signs):
+        case Do((Judge("1.1-gate", 1, Succeeded()),)):
+            assert verdict == "yes"
+        case Do((Judge("1.1-gate", 1, Impossible(code=63)),)):
+            assert verdict == "no"
+        case other:
+            assert (other, verdict) == (WaitForPeople((ASKED,)), None)
 
 
 def test_without_somebody_to_check_them_no_signature_holds() -> None:
     run = fold(told(GATED, LEASE, ASKED, said(ANN), said(BOB)))
-    assert state_of(run, "1.1-gate") is State.ASKING
+    assert decide(run, soon(run)) == WaitForPeople((ASKED,))
+
+
+def test_what_was_judged_stays_so_whatever_becomes_of_the_keys() -> None:
+    yes = Succeeded("ann said yes", {"answer": "yes"})
+    run = fold(told(GATED, LEASE, ASKED, said(ANN), said(BOB), ended("1.1-gate", yes)))
+    assert state_of(run, "1.1-gate") is State.DONE
+    assert decide(run, soon(run)) == Do((Act(run.steps[StepId("2.1-b")].step, 1),))
 
 
 def test_an_answer_is_a_value_for_later_steps() -> None:
     started = run_of([step("1.1-ask", AskPerson("How many rows?", (ANN,)))])
     asked = PersonAsked(StepId("1.1-ask"), (ANN,), "How many rows?", "n")
     run = fold(told(started, LEASE, asked, PersonAnswered(StepId("1.1-ask"), BOB, "3", "claimed")))
-    assert state_of(run, "1.1-ask") is State.ASKING
+    assert decide(run, soon(run)) == WaitForPeople((asked,))
     run = fold(told(started, LEASE, asked, PersonAnswered(StepId("1.1-ask"), ANN, "4", "claimed")))
-    assert run.steps[StepId("1.1-ask")].values == {"answer": "4", "by": "ann"}
+    values = {"answer": "4", "by": "ann"}
+    assert decide(run, soon(run)) == Do(
+        (Judge(StepId("1.1-ask"), 1, Succeeded("ann said 4 (claimed)", values), BEGINNING + 2 * SECOND),)
+    )
 
 
 def test_in_a_dry_run_nobody_is_asked_and_nothing_is_waited_for() -> None:
@@ -340,10 +360,10 @@ def test_in_a_dry_run_nobody_is_asked_and_nothing_is_waited_for() -> None:
 
 
 def test_a_refusal_can_be_asked_again() -> None:
-    facts = [GATED, LEASE, ASKED, said(ANN, "no")]
-    run = fold(told(*facts), signs)
-    assert decide(run, soon(run)) == Finish("failed", "1.1-gate: ann: no")
-    run = fold(told(*facts, StepRetried(StepId("1.1-gate"), BOB, "she changed her mind")), signs)
+    facts = [GATED, LEASE, ASKED, said(ANN, "no"), ended("1.1-gate", Impossible("refused: ann said no", 63))]
+    run = fold(told(*facts))
+    assert decide(run, soon(run)) == Finish("failed", "1.1-gate: refused: ann said no")
+    run = fold(told(*facts, StepRetried(StepId("1.1-gate"), BOB, "she changed her mind")))
     assert decide(run, soon(run)) == Do((Put(StepId("1.1-gate"), ASKED.who, "Go on?", 2),))
 
 

@@ -9,7 +9,6 @@ from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 from cryptography.hazmat.primitives.serialization import load_ssh_private_key
 
 from backstay import engine
-from backstay.app.driving import driver
 from backstay.app.home import Home
 from backstay.app.people import signature_holds, somebody
 from backstay.app.recovering import open_run
@@ -43,7 +42,7 @@ def answer(home: Home, run: str, step: str, said: str, by: str | None, how: How)
     fact = PersonAnswered(StepId(step), person, said, standing, how.reason, signature)
     if standing == "signed" and not _holds(home, id, fact):
         raise NotAuthorised(f"that key is not the one that the plan names for {person}")
-    engine.tell(home.journal, id, fact, driver(home).signed)
+    engine.tell(home.journal, id, fact)
     return f"{person} answered {said!r} ({standing}); go on with `backstay resume {id}`"
 
 

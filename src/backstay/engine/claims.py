@@ -22,7 +22,7 @@ from backstay.facts import (
     StepRetried,
     StepSkipped,
 )
-from backstay.machine import RunState, Signed, fold, nothing_signed, refusal, unsound
+from backstay.machine import RunState, fold, refusal, unsound
 from backstay.plan import Mode
 from backstay.ports import Journal
 from backstay.values import ComponentName, RunId, SiteName, StreamName, listed
@@ -78,13 +78,13 @@ def holder(journal: Journal, component: ComponentName) -> RunStarted | None:
     return None
 
 
-def tell(journal: Journal, run: RunId, fact: PersonsFact, signed: Signed = nothing_signed) -> Recorded:
+def tell(journal: Journal, run: RunId, fact: PersonsFact) -> Recorded:
     """Record what a person decided about a run, driven or not. Raises Usage when it makes no sense there. Who may
     decide what is the caller's to check."""
     while True:
         facts = journal.read(stream_of(run))
-        state = fold(facts, signed)
-        if why := refusal(state, [fact], state.at, signed):
+        state = fold(facts)
+        if why := refusal(state, [fact], state.at):
             raise Usage(f"that cannot be said of run {run} now", detail=why)
         try:
             return journal.append(stream_of(run), [fact], expected=state.seq)[0]
@@ -92,9 +92,9 @@ def tell(journal: Journal, run: RunId, fact: PersonsFact, signed: Signed = nothi
             continue
 
 
-def open_runs(journal: Journal, signed: Signed = nothing_signed) -> list[RunState]:
+def open_runs(journal: Journal) -> list[RunState]:
     """Every run that has not ended, oldest first."""
-    runs = [fold(journal.read(stream), signed) for stream in journal.streams("run/")]
+    runs = [fold(journal.read(stream)) for stream in journal.streams("run/")]
     return sorted((run for run in runs if run.ended is None), key=lambda run: (run.started.declared, run.started.run))
 
 

@@ -30,7 +30,7 @@ class Desk:
         facts = driver.journal.read(self.stream)
         if not facts:
             raise NoSuchRun(f"the journal has no run {run}", hint="`backstay status` lists them")
-        self.run: RunState = fold(facts, driver.signed)
+        self.run: RunState = fold(facts)
         self._lock = driver.crew.lock()
         self._unseen: deque[Recorded] = deque()
         self.epoch = 0
@@ -58,7 +58,7 @@ class Desk:
             while True:
                 if not self.ours():
                     raise LeaseLost
-                if refusal(self.run, facts, self.run.at, self._driver.signed) is not None:
+                if refusal(self.run, facts, self.run.at) is not None:
                     return False
                 try:
                     others = self._append(facts)
@@ -100,5 +100,5 @@ class Desk:
 
     def _take_in(self, recorded: Sequence[Recorded]) -> None:
         for one in recorded:
-            self.run = evolve(self.run, one, self._driver.signed)
+            self.run = evolve(self.run, one)
             self._unseen.append(one)

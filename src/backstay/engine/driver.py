@@ -61,6 +61,7 @@ class Driver:
     """Unique to this process *and* this drive: host, process, start time. It is shown to people."""
     terms: Terms = Terms()
     signed: Signed = nothing_signed
+    """Which signatures of approvals hold: asked when answers are judged, and the verdict is written down."""
     kill_children: Callable[[], None] = _nothing
     """Kill every child process of this process, and theirs, at once. What runs in their stead gets Lost."""
     gone: Callable[[str], bool] = _nobody

@@ -32,6 +32,7 @@ from backstay.machine import (
     Do,
     EndPause,
     Finish,
+    Judge,
     Look,
     Move,
     Over,
@@ -96,7 +97,7 @@ class Shift:
 
     def _step(self, run: RunState) -> Ending | None:
         now = self._driver.journal.now()
-        decision = decide(run, now)
+        decision = decide(run, now, self._driver.signed)
         match decision:
             case Do(moves):
                 if not self._begin(moves):
@@ -164,6 +165,9 @@ class Shift:
                 case Put(step, who, question, needed):
                     nonce = f"{self._nonce}-{self._desk.run.seq}"
                     begun |= self._write(PersonAsked(step, who, question, nonce, needed))
+                case Judge(step, attempt, outcome, asked):
+                    took = max(self._driver.journal.now() - asked, timedelta())
+                    begun |= self._write(Ended(step, attempt, outcome, took))
                 case BeginPause(step, attempt):
                     begun |= self._write(Intended(step, attempt, self._desk.epoch))
                 case EndPause(step, attempt, since):

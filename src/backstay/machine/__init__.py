@@ -18,6 +18,7 @@ from backstay.machine.decide import Decision as Decision
 from backstay.machine.decide import Do as Do
 from backstay.machine.decide import EndPause as EndPause
 from backstay.machine.decide import Finish as Finish
+from backstay.machine.decide import Judge as Judge
 from backstay.machine.decide import Look as Look
 from backstay.machine.decide import Move as Move
 from backstay.machine.decide import Over as Over
@@ -31,6 +32,7 @@ from backstay.machine.people import Signed as Signed
 from backstay.machine.people import approval_words as approval_words
 from backstay.machine.people import counts as counts
 from backstay.machine.people import nothing_signed as nothing_signed
+from backstay.machine.people import verdict as verdict
 from backstay.machine.run import Lease as Lease
 from backstay.machine.run import RunState as RunState
 from backstay.machine.run import StepState as StepState

@@ -9,7 +9,8 @@ from dataclasses import dataclass
 from datetime import datetime
 from typing import Literal
 
-from backstay.facts import PersonAsked
+from backstay.facts import Outcome, PersonAsked
+from backstay.machine.people import Signed, nothing_signed, verdict
 from backstay.machine.run import RunState, StepState, needs_of, only_time
 from backstay.machine.states import State
 from backstay.plan import Approve, AskPerson, Mode, Step, Wait
@@ -53,7 +54,17 @@ class EndPause:
     began: datetime
 
 
-Move = Act | Look | Put | BeginPause | EndPause
+@dataclass(frozen=True, slots=True)
+class Judge:
+    """People's answers settle the step: this is its end."""
+
+    step: StepId
+    attempt: int
+    outcome: Outcome
+    asked: datetime
+
+
+Move = Act | Look | Put | Judge | BeginPause | EndPause
 
 # ── decisions ────────────────────────────────────────────────────────────────────────────────────
 
@@ -100,8 +111,8 @@ class Over:
 Decision = Do | Busy | WaitUntil | WaitForPeople | Finish | Over
 
 
-def decide(run: RunState, now: datetime) -> Decision:
-    """What to do next."""
+def decide(run: RunState, now: datetime, signed: Signed = nothing_signed) -> Decision:
+    """What to do next. `signed` says which signatures of approvals hold."""
     if run.ended is not None:
         return Over()
     if unsure := run.in_state(State.UNSURE):
@@ -118,7 +129,7 @@ def decide(run: RunState, now: datetime) -> Decision:
         skipped = len(run.in_state(State.SKIPPED))
         done = f"{count(len(run.steps) - skipped, 'step')} done"
         return Finish("recovered", f"{done}, {skipped} skipped" if skipped else done)
-    return _go_on(run, [step for step in run.steps.values() if step.phase == here], now)
+    return _go_on(run, [step for step in run.steps.values() if step.phase == here], now, signed)
 
 
 def current_phase(run: RunState) -> int | None:
@@ -126,7 +137,7 @@ def current_phase(run: RunState) -> int | None:
     return min((step.phase for step in run.steps.values() if not step.settled), default=None)
 
 
-def _go_on(run: RunState, phase: list[StepState], now: datetime) -> Decision:
+def _go_on(run: RunState, phase: list[StepState], now: datetime, signed: Signed) -> Decision:
     moves: list[Move] = []
     wakes: list[datetime] = []
     questions: list[PersonAsked] = []
@@ -147,6 +158,8 @@ def _go_on(run: RunState, phase: list[StepState], now: datetime) -> Decision:
                 moves.append(EndPause(one.step.id, one.attempt, one.began))
             case State.IN_DOUBT if one.asked is None:
                 moves.append(_doubt(run, one))
+            case State.ASKING if (judge := _judge(run, one, signed)) is not None:
+                moves.append(judge)
             case State.IN_DOUBT | State.ASKING if one.asked is not None:
                 questions.append(one.asked)
             case _:
@@ -178,6 +191,13 @@ def _first_move(run: RunState, one: StepState) -> Move:
             return Put(one.step.id, who, question, 1)
         case _:
             return Act(one.step, one.attempt + 1)
+
+
+def _judge(run: RunState, one: StepState, signed: Signed) -> Judge | None:
+    assert one.asked is not None, "a step that is asking has asked"
+    assert one.began is not None, "and it did so at some moment"
+    outcome = verdict(run.started, one.step, one.asked, one.answers, signed)
+    return None if outcome is None else Judge(one.step.id, one.attempt, outcome, one.began)
 
 
 def _doubt(run: RunState, one: StepState) -> Put:

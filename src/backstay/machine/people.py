@@ -4,15 +4,19 @@ An approval needs M of N distinct people. The one who started the run does not c
 asked. A signed answer counts when the signature holds; a *claimed* one (no signature) is shown and does not count; as
 *break-glass* it counts with a written reason, and everybody is told. The same rules hold for *no*, so that nobody can
 stop a recovery by claiming a name. A person's last answer is the one that counts.
+
+Whether a signature holds depends on keys, and keys change; what happened does not. So answers are only collected by the
+fold. The driver judges them, with the keys of that day, and writes the verdict down as the end of the step.
 """
 
 from collections.abc import Mapping
 from typing import Protocol
 
-from backstay.facts import PersonAnswered, PersonAsked, RunStarted, canonical
+from backstay.errors import NotAuthorised
+from backstay.facts import Impossible, Outcome, PersonAnswered, PersonAsked, RunStarted, Succeeded, canonical
 from backstay.machine.states import Event
 from backstay.plan import Approve, AskPerson, Step
-from backstay.values import PersonName
+from backstay.values import PersonName, listed
 
 
 class Signed(Protocol):
@@ -45,22 +49,29 @@ def counts(started: RunStarted, asked: PersonAsked, answered: PersonAnswered, si
     return answered.standing == "break-glass" and bool(answered.reason.strip())
 
 
-def answer_event(
+def verdict(
     started: RunStarted, step: Step, asked: PersonAsked, answers: Mapping[PersonName, PersonAnswered], signed: Signed
-) -> Event:
-    """What all answers so far mean for a step that is asking."""
+) -> Outcome | None:
+    """What all answers so far come to. None: it is not settled yet."""
     match step.verb:
         case Approve():
             valid = [one for one in answers.values() if counts(started, asked, one, signed)]
-            if any(one.answer == "no" for one in valid):
-                return Event.REFUSED
-            agreed = sum(one.answer == "yes" for one in valid)
-            return Event.AGREED if agreed >= max(1, asked.needed) else Event.COUNTED
+            if refused := [one for one in valid if one.answer == "no"]:
+                return Impossible(f"refused: {_said(refused[0])}", NotAuthorised.code)
+            agreed = [one for one in valid if one.answer == "yes"]
+            if len(agreed) < max(1, asked.needed):
+                return None
+            return Succeeded("; ".join(map(_said, agreed)), {"answer": "yes", "by": listed(one.who for one in agreed)})
         case AskPerson():
-            heard = any(not asked.who or one.who in asked.who for one in answers.values())
-            return Event.AGREED if heard else Event.COUNTED
+            heard = [one for one in answers.values() if not asked.who or one.who in asked.who]
+            return Succeeded(_said(heard[0]), {"answer": heard[0].answer, "by": heard[0].who}) if heard else None
         case _:
-            return Event.COUNTED
+            return None
+
+
+def _said(one: PersonAnswered) -> str:
+    how = f"{one.standing}: {one.reason}" if one.reason else one.standing
+    return f"{one.who} said {one.answer} ({how})"
 
 
 def doubt_event(answered: PersonAnswered) -> Event:
@@ -72,4 +83,4 @@ def doubt_event(answered: PersonAnswered) -> Event:
         case "did-not":
             return Event.SAID_DID_NOT
         case _:
-            return Event.COUNTED
+            return Event.ANSWERED

@@ -38,7 +38,7 @@ from backstay.facts import (
     Succeeded,
     TryLater,
 )
-from backstay.machine.people import Signed, answer_event, doubt_event, nothing_signed
+from backstay.machine.people import doubt_event
 from backstay.machine.states import SETTLED, TABLE, Event, State
 from backstay.plan import Mode, Preserve, Step, Wait
 from backstay.values import Digest, PersonName, StepId, StreamName
@@ -131,20 +131,20 @@ class _Illegal(Exception):
     """This fact cannot follow; the text says why."""
 
 
-def fold(facts: Iterable[Recorded], signed: Signed = nothing_signed) -> RunState:
+def fold(facts: Iterable[Recorded]) -> RunState:
     """The state after all `facts` of one run's stream. Raises NoSuchRun when there are none, JournalDamaged."""
     run: RunState | None = None
     for recorded in facts:
-        run = evolve(run, recorded, signed)
+        run = evolve(run, recorded)
     if run is None:
         raise NoSuchRun("the journal has no such run")
     return run
 
 
-def evolve(run: RunState | None, recorded: Recorded, signed: Signed = nothing_signed) -> RunState:
+def evolve(run: RunState | None, recorded: Recorded) -> RunState:
     """The state after one more fact. Raises JournalDamaged when it cannot follow."""
     try:
-        return _after(run, recorded, signed)
+        return _after(run, recorded)
     except _Illegal as why:
         raise JournalDamaged(
             f"fact {recorded.seq} of {recorded.stream} cannot follow what went before",
@@ -153,18 +153,18 @@ def evolve(run: RunState | None, recorded: Recorded, signed: Signed = nothing_si
         ) from None
 
 
-def refusal(run: RunState | None, facts: Sequence[Fact], at: datetime, signed: Signed = nothing_signed) -> str | None:
+def refusal(run: RunState | None, facts: Sequence[Fact], at: datetime) -> str | None:
     """Why `facts` may not be appended now, one after the other; None when they may."""
     for fact in facts:
         seq = 1 if run is None else run.seq + 1
         try:
-            run = _after(run, Recorded(StreamName("run"), seq, at, fact, Digest(""), Digest("")), signed)
+            run = _after(run, Recorded(StreamName("run"), seq, at, fact, Digest(""), Digest("")))
         except _Illegal as why:
             return str(why)
     return None
 
 
-def _after(run: RunState | None, recorded: Recorded, signed: Signed) -> RunState:
+def _after(run: RunState | None, recorded: Recorded) -> RunState:
     fact, at = recorded.fact, recorded.at
     if not isinstance(fact, RunFact):
         raise _Illegal(f"{type(fact).__name__} is no fact of a run")
@@ -174,11 +174,11 @@ def _after(run: RunState | None, recorded: Recorded, signed: Signed) -> RunState
         return _begin(fact, recorded)
     if recorded.seq != run.seq + 1:
         raise _Illegal(f"fact {run.seq + 1} is missing")
-    run = _change(run, fact, at, signed)
+    run = _change(run, fact, at)
     return replace(run, seq=recorded.seq, at=at)
 
 
-def _change(run: RunState, fact: RunFact, at: datetime, signed: Signed) -> RunState:
+def _change(run: RunState, fact: RunFact, at: datetime) -> RunState:
     if run.ended is not None and not isinstance(fact, StepRetried | StepSkipped | Released):
         raise _Illegal(f"the run has ended ({run.ended.result})")
     match fact:
@@ -193,7 +193,7 @@ def _change(run: RunState, fact: RunFact, at: datetime, signed: Signed) -> RunSt
         case PersonAsked():
             return _ask(run, fact, at)
         case PersonAnswered():
-            return _answer(run, fact, at, signed)
+            return _answer(run, fact, at)
         case StepSkipped() | StepRetried():
             return _decree(run, fact, at)
         case RunCancelled():
@@ -371,25 +371,20 @@ def _ask(run: RunState, fact: PersonAsked, at: datetime) -> RunState:
         raise _Illegal("nobody holds the lease")
     if old.asked is not None:
         raise _Illegal(f"{fact.step} was asked already")
-    return _put(run, _move(old, Event.ASKED, asked=fact, answers={}, began=at))
+    # A question that opens a step is an attempt; one about an attempt that is in doubt belongs to it.
+    attempt = old.attempt + (old.state is State.WAITING)
+    return _put(run, _move(old, Event.ASKED, asked=fact, answers={}, began=at, attempt=attempt))
 
 
-def _answer(run: RunState, fact: PersonAnswered, at: datetime, signed: Signed) -> RunState:
+def _answer(run: RunState, fact: PersonAnswered, at: datetime) -> RunState:
     old = _of(run, fact.step)
     if old.asked is None:
         raise _Illegal(f"nobody was asked about {fact.step}")
     answers = {**{who: one for who, one in old.answers.items() if who != fact.who}, fact.who: fact}
-    if old.state is State.IN_DOUBT:
-        event = doubt_event(fact)
-    else:
-        event = answer_event(run.started, old.step, old.asked, answers, signed)
+    event = doubt_event(fact) if old.state is State.IN_DOUBT else Event.ANSWERED
     new = _move(old, event, answers=answers)
     said = f"{fact.who}: {fact.answer}" + (f" ({fact.reason})" if fact.reason else "")
     match event:
-        case Event.AGREED:
-            new = replace(new, said=said, values={"answer": fact.answer, "by": fact.who}, ended=at)
-        case Event.REFUSED:
-            new = replace(new, said=said, code=63, ended=at)
         case Event.SAID_HAPPENED:
             new = replace(new, said=f"{said}, as nobody could look", ended=at)
         case Event.SAID_DID_NOT:

@@ -24,7 +24,7 @@ class State(Enum):
 MEANING: Mapping[State, str] = {
     State.WAITING: "not begun, or to be begun anew",
     State.RESTING: "tried, and to be tried again after a while",
-    State.ASKING: "people were asked, and have not all answered",
+    State.ASKING: "people were asked; their answers do not settle it yet",
     State.PAUSING: "only time has to pass",
     State.ACTING: "the intent is written, the end is not",
     State.UNSURE: "asked, and never heard back: to be looked at before anything else",
@@ -54,9 +54,7 @@ class Event(Enum):
     DID_NOT = "looked: it did not"
     CANNOT_TELL = "looked: cannot tell"
     ASKED = "people asked"
-    COUNTED = "an answer, and more are needed"
-    AGREED = "enough answers"
-    REFUSED = "a person said no"
+    ANSWERED = "a person answered"
     SAID_HAPPENED = "a person says it happened"
     SAID_DID_NOT = "a person says it did not"
     SKIPPED = "skipped by a person"
@@ -70,9 +68,9 @@ TABLE: Mapping[tuple[State, Event], State] = {
     (State.WAITING, Event.SKIPPED): State.SKIPPED,
     (State.RESTING, Event.INTENDED): State.ACTING,
     (State.RESTING, Event.SKIPPED): State.SKIPPED,
-    (State.ASKING, Event.COUNTED): State.ASKING,
-    (State.ASKING, Event.AGREED): State.DONE,
-    (State.ASKING, Event.REFUSED): State.FAILED,
+    (State.ASKING, Event.ANSWERED): State.ASKING,
+    (State.ASKING, Event.SUCCEEDED): State.DONE,
+    (State.ASKING, Event.IMPOSSIBLE): State.FAILED,
     (State.ASKING, Event.SKIPPED): State.SKIPPED,
     (State.PAUSING, Event.SUCCEEDED): State.DONE,
     (State.PAUSING, Event.SKIPPED): State.SKIPPED,
@@ -90,7 +88,7 @@ TABLE: Mapping[tuple[State, Event], State] = {
     (State.UNSURE, Event.GIVEN_UP): State.SKIPPED,
     (State.UNSURE, Event.CANNOT_TELL): State.IN_DOUBT,
     (State.IN_DOUBT, Event.ASKED): State.IN_DOUBT,
-    (State.IN_DOUBT, Event.COUNTED): State.IN_DOUBT,
+    (State.IN_DOUBT, Event.ANSWERED): State.IN_DOUBT,
     (State.IN_DOUBT, Event.SAID_HAPPENED): State.DONE,
     (State.IN_DOUBT, Event.SAID_DID_NOT): State.WAITING,
     (State.IN_DOUBT, Event.SKIPPED): State.SKIPPED,
