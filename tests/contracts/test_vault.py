@@ -68,6 +68,7 @@ class VaultContract:
         assert vault.points() == []
         with pytest.raises(NoSuchPoint):
             vault.open(writer.id)
+        assert held(vault.open(back_up(vault, SMALL, now=later(1)).id)) == expected(SMALL)
 
     def test_reservations_say_whether_they_became_points(self, vault: Vault) -> None:
         point = back_up(vault, SMALL)

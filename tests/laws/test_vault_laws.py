@@ -287,6 +287,14 @@ def test_dying_at_any_call_of_a_restore_changes_nothing_in_the_vault(tmp_path: P
             break
 
 
+def test_a_backup_that_is_given_up_takes_back_what_it_stored() -> None:
+    store, vault = _with_one_point()
+    before = {key for key in store.objects if not key.startswith("reserved/")}
+    with vault.begin(DB, plan=PLAN, now=later(1)) as writer:
+        writer.add(entries({"large": File(noise(60 << 20))}))
+    assert {key for key in store.objects if not key.startswith("reserved/")} == before
+
+
 # ── writers and pruners at once ──────────────────────────────────────────────────────────────────
 
 

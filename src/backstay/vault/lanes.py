@@ -5,6 +5,7 @@ are no more files do the lanes that are free help with a long one, 4 MiB at a ti
 lock while they work on a chunk; nothing here is done byte by byte.
 """
 
+import errno
 import threading
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -307,7 +308,8 @@ def fill(file: BinaryIO, view: memoryview, at: int) -> int:
     into: Callable[[memoryview], int | None] | None = getattr(file, "readinto", None)
     while at < len(view):
         if into is not None:
-            n = into(view[at:]) or 0
+            if (n := into(view[at:])) is None:
+                raise BlockingIOError(errno.EAGAIN, "a source must block until it has data, or has ended")
         else:
             data = file.read(len(view) - at)
             n = len(data)

@@ -8,11 +8,13 @@ import queue
 import threading
 from collections.abc import Iterable
 from concurrent.futures import Future, ThreadPoolExecutor
+from contextlib import suppress
 
 import zstandard
 from blake3 import blake3
 
-from backstay.ports import Store
+from backstay.errors import BackstayError
+from backstay.ports import Key, Store
 from backstay.values import ComponentName
 from backstay.vault.frames import What
 from backstay.vault.keys import Opened
@@ -32,6 +34,7 @@ class Outbox:
         self._lock = threading.Lock()
         self._senders = ThreadPoolExecutor(_SENDERS, thread_name_prefix="backstay-send")
         self._sent: list[Future[int]] = []
+        self._keys: list[Key] = []
         self.stored_bytes = 0
 
     def open_pack(self, what: What) -> PackBuilder:
@@ -61,9 +64,18 @@ class Outbox:
         """Send nothing more, and wait for what is under way."""
         self._senders.shutdown(wait=True, cancel_futures=True)
 
+    def discard(self) -> None:
+        """Take back what was stored, for a backup that will never be a point: a full disk should not stay full.
+        Only a courtesy: what cannot be deleted (the store is away, or forbids it) is left to the pruner."""
+        with suppress(BackstayError):
+            for key in self._keys:
+                self._store.delete(key)
+
     def _store_pack(self, pack: PackBuilder) -> int:
         try:
             parts = pack.finish()
+            with self._lock:
+                self._keys.append(pack.key)
             self._store.put(pack.key, parts)
             return parts.size_bytes
         finally:

@@ -55,6 +55,8 @@ class Writing:
         self._bench = Bench(opened, self._outbox, self._nodes, self._spool, base, zero)
         self._lanes = [Lane(self._bench) for _ in range(lanes)]
         self._closed = False
+        self._sealing = False
+        """From the moment on at which the point may exist, whatever the store answered: nothing is taken back then."""
 
     def __enter__(self) -> "Writing":
         return self
@@ -63,6 +65,8 @@ class Writing:
         self._closed = True
         self._outbox.close()
         self._spool.close()
+        if not self._sealing:
+            self._outbox.discard()
 
     def add(self, entries: Iterable[Entry], progress: Progress = unwatched) -> None:
         assert not self._closed, "this point is sealed, abandoned, or failed"
@@ -95,6 +99,7 @@ class Writing:
         key = names.sealed(self._component, self.id)
         body = {"point": point_shape.write(point), "root": write_content(root).hex()}
         sealed = seal_json(self._opened, self._keys, key, body)
+        self._sealing = True
         # A store that tries again by itself may find its own first try: that is no other winner.
         if not self._store.put_if_absent(key, sealed) and self._store.get(key) != sealed:
             open_box(self._opened, key, self._store.get(key))
