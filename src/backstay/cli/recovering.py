@@ -184,6 +184,8 @@ def _show_blast_radius(page: "Page", prepared: "Prepared") -> None:
 
 
 def _drive(page: "Page", home: "Home", run: str) -> None:
+    from rich.console import Console
+
     from backstay.app import documents, recovering
     from backstay.cli.printing import Failed
     from backstay.cli.screen import RunScreen
@@ -194,7 +196,9 @@ def _drive(page: "Page", home: "Home", run: str) -> None:
 
     id = RunId(run)
     dry = recovering.state_of(home, id).started.mode is Mode.DRY
-    with RunScreen(page.err, home.clock.now, home.clock.elapsed) as screen:
+    # A dry run says its own lines, and has nothing to watch.
+    console = Console(quiet=True) if dry else page.err
+    with RunScreen(console, home.clock.now, home.clock.elapsed) as screen:
         while True:
             ending = recovering.drive(home, id, recovering.Eyes(screen.watch, screen.progress), page.say)
             match ending:
