@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Literal
 
 from backstay.adapters.sqlite.opening import limited, only_reads, reading
-from backstay.errors import BackstayError, Cancelled, Usage
+from backstay.errors import BackstayError, Cancelled, SourceUnsuitable, Usage
 from backstay.facts import CheckResult, Rung, Verdict
 from backstay.ports import Answer, Clock
 from backstay.values import count, listed
@@ -75,6 +75,8 @@ class SqliteAnswers:
             verdict, said = look()
         except Cancelled:
             raise
+        except SourceUnsuitable as error:  # SQLite met damage before it could say more
+            verdict, said = Verdict.FAILED, f"{error.message.partition(' is ')[2] or error.message}: {error.detail}"
         except BackstayError as error:
             verdict, said = Verdict.NOT_VERIFIED, f"{error.message}: {error.detail}"
         return CheckResult(code, rung, name, verdict, said, self.clock.elapsed() - began)

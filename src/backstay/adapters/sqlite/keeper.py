@@ -341,17 +341,18 @@ def who_has_open(path: Path) -> list[int]:
         wanted = path.stat()
     except FileNotFoundError:
         return []
-    found: list[int] = []
-    for name in os.listdir("/proc"):  # noqa: PTH208
-        if name.isdigit() and int(name) != os.getpid():
+    others = [int(name) for name in os.listdir("/proc") if name.isdigit() and int(name) != os.getpid()]  # noqa: PTH208
+    return [pid for pid in others if _has_open(pid, (wanted.st_dev, wanted.st_ino))]
+
+
+def _has_open(pid: int, wanted: tuple[int, int]) -> bool:
+    with suppress(OSError):
+        for number in os.listdir(f"/proc/{pid}/fd"):  # noqa: PTH208
             with suppress(OSError):
-                for number in os.scandir(f"/proc/{name}/fd"):
-                    with suppress(OSError):
-                        there = os.stat(number.path)  # noqa: PTH116
-                        if (there.st_dev, there.st_ino) == (wanted.st_dev, wanted.st_ino):
-                            found.append(int(name))
-                            break
-    return found
+                there = os.stat(f"/proc/{pid}/fd/{number}")  # noqa: PTH116
+                if (there.st_dev, there.st_ino) == wanted:
+                    return True
+    return False
 
 
 def _with(path: Path, ending: str) -> Path:
