@@ -8,6 +8,7 @@ from backstay.errors import Cancelled
 
 _LONGEST_WAIT_S = 3600.0
 """A wait is cut into pieces of this: `Event.wait` takes no more than about 292 years, and less on some platforms."""
+_STEADY = getattr(time, "CLOCK_BOOTTIME", time.CLOCK_MONOTONIC)
 
 
 class SystemClock:
@@ -21,7 +22,8 @@ class SystemClock:
         return datetime.now(UTC)
 
     def elapsed(self) -> timedelta:
-        return timedelta(microseconds=time.monotonic_ns() // 1000)
+        # Leases run by it, also while a machine sleeps: CLOCK_MONOTONIC of Linux would stand still (clock_gettime(2)).
+        return timedelta(microseconds=time.clock_gettime_ns(_STEADY) // 1000)
 
     def wait(self, length: timedelta) -> None:
         until = time.monotonic() + length.total_seconds()
