@@ -10,7 +10,7 @@ from backstay.adapters.objectstore import FolderStore, MemoryStore
 from backstay.errors import Damaged, TargetNotEmpty, VaultExists, VaultMissing, WrongKey
 from backstay.ports import Cutter, Key
 from backstay.vault import Keyring, Passphrase, Repository, create, new_key, open_vault
-from backstay.vault.keys import enrolment, new_epoch, wrapped
+from backstay.vault.keys import Bundle, enrolment, new_epoch, wrapped
 from fix_vault import DB, NOW, PLAN, SMALL, File, back_up, expected, held, keyring, later, new_vault, noise
 
 OWNER, HOST, STRANGER = keyring(0), keyring(1), keyring(2)
@@ -200,7 +200,7 @@ def test_an_epoch_that_somebody_slips_in_is_not_used() -> None:
     """Else the writer would seal the next backup to a key of the thief's."""
     store = MemoryStore()
     family = new_vault(store, OWNER).opened.family
-    key, data = wrapped(new_epoch(9), bytes(32), "writer", _address(OWNER), STRANGER, family=family, now=NOW)
+    key, data = wrapped(Bundle(family, bytes(32), new_epoch(9)), "writer", _address(OWNER), STRANGER, now=NOW)
     store.put_if_absent(key, data)
     with pytest.raises(Damaged, match="nobody whom the root knows"):
         open_vault(store, "local", OWNER)

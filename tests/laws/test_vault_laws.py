@@ -13,6 +13,7 @@ from backstay.adapters.objectstore import FolderStore, MemoryStore
 from backstay.errors import Damaged, Lapsed, StoreUnreachable, VaultExists
 from backstay.ports import Cutter, Key
 from backstay.vault import Repository, check, create, open_vault
+from backstay.vault.boxes import seal_json
 from backstay.vault.cutters import LEAST, MOST, PAGE, SMALL_WHOLE
 from backstay.vault.lanes import GROUP_BYTES, SPAN
 from fix_vault import (
@@ -389,3 +390,22 @@ def test_lanes_share_a_long_file_and_put_it_together_in_order() -> None:
         vault = new_vault(MemoryStore())
         point = back_up(vault, {"one": File(data, cutter=cutter)})
         assert held(vault.open(point.id)) == {"one": File(data)}
+
+
+def test_a_writer_gives_up_what_a_pruner_has_marked() -> None:
+    store, vault = _with_one_point()
+    marked = [listed.key.rpartition("/")[2] for listed in store.list("packs/")]
+    with vault.begin(DB, plan=PLAN, now=later(1)) as writer:
+        writer.add(entries(SMALL))
+        key = Key("marks/database/1")
+        store.put_if_absent(key, seal_json(vault.opened, keyring(), key, {"packs": marked}))
+        with pytest.raises(Lapsed, match="pruner"):
+            writer.seal(sealing())
+    assert len(vault.points()) == 1
+
+
+def test_a_mark_on_other_packs_disturbs_nobody() -> None:
+    store, vault = _with_one_point()
+    key = Key("marks/database/1")
+    store.put_if_absent(key, seal_json(vault.opened, keyring(), key, {"packs": ["00" * 16]}))
+    assert held(vault.open(back_up(vault, SMALL, now=later(1)).id)) == expected(SMALL)

@@ -178,21 +178,29 @@ def new_epoch(number: int) -> Epoch:
     )
 
 
-def wrapped(
-    epoch: Epoch, id_key: bytes, role: str, recipient: Recipient, keys: Keyring, *, family: bytes, now: datetime
-) -> tuple[Key, bytes]:
+@dataclass(frozen=True, slots=True)
+class Bundle:
+    """What is wrapped for somebody."""
+
+    family: bytes
+    id_key: bytes = field(repr=False)
+    epoch: Epoch
+
+
+def wrapped(bundle: Bundle, role: str, recipient: Recipient, keys: Keyring, *, now: datetime) -> tuple[Key, bytes]:
     """Key and content of the object that gives `recipient` the keys of an epoch; `role` is `reader` or `writer`."""
     assert role in ("reader", "writer")
+    epoch = bundle.epoch
     secret = {
-        "epoch": epoch.id.hex(), "family": family.hex(), "id_key": id_key.hex(),
+        "epoch": epoch.id.hex(), "family": bundle.family.hex(), "id_key": bundle.id_key.hex(),
         "metadata_key": epoch.metadata_key.hex(), "number": epoch.number, "public": epoch.public.hex(),
     }  # fmt: skip
     if role == "reader" and epoch.private is not None:
         secret["private"] = epoch.private.hex()
     who = f"passphrase {recipient.label}" if isinstance(recipient, Passphrase) else recipient
     body = {
-        "age": wrap(pack_json(secret), recipient).hex(), "epoch": epoch.id.hex(), "family": family.hex(), "for": who,
-        "made": stamp(now), "number": epoch.number, "role": role,
+        "age": wrap(pack_json(secret), recipient).hex(), "epoch": epoch.id.hex(), "family": bundle.family.hex(),
+        "for": who, "made": stamp(now), "number": epoch.number, "role": role,
     }  # fmt: skip
     return _wrap_key(epoch.number, epoch.id, role, who), sign_statement("wrap", body, keys)
 

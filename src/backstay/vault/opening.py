@@ -20,6 +20,7 @@ from backstay.vault.codec import hex_of, text_of
 from backstay.vault.frames import FORMAT
 from backstay.vault.keyring import Keyring, Recipient
 from backstay.vault.keys import (
+    Bundle,
     Opened,
     derived,
     new_epoch,
@@ -46,14 +47,14 @@ def lay_foundation(
         raise WrongKey("this key cannot make a vault", detail="it must sign, and somebody must be able to read")
     if _has_header(store):
         raise VaultExists(f"there is a vault in {store.describe()} already", hint="open it, or choose an empty place")
-    family, id_key, epoch = secrets.token_bytes(16), secrets.token_bytes(32), new_epoch(1)
+    bundle = Bundle(secrets.token_bytes(16), secrets.token_bytes(32), new_epoch(1))
     # What an attempt left that died before its header is of another family, and is not looked at.
-    objects = [wrapped(epoch, id_key, "reader", who, keys, family=family, now=now) for who in dict.fromkeys(readers)]
+    objects = [wrapped(bundle, "reader", who, keys, now=now) for who in dict.fromkeys(readers)]
     if keys.recipient:
-        objects += [wrapped(epoch, id_key, "writer", keys.recipient, keys, family=family, now=now)]
+        objects += [wrapped(bundle, "writer", keys.recipient, keys, now=now)]
     for key, data in objects:
         store.put_if_absent(key, data)
-    body = {"family": family.hex(), "made": stamp(now), "plan": plan_name, "vault": secrets.token_hex(16)}
+    body = {"family": bundle.family.hex(), "made": stamp(now), "plan": plan_name, "vault": secrets.token_hex(16)}
     if not store.put_if_absent(names.HEADER, write_header(sign_statement("vault", body, keys))):
         raise VaultExists(f"somebody else made a vault in {store.describe()} at this moment")
 

@@ -29,7 +29,7 @@ from backstay.vault.opening import refuse_unless_writer, unlock
 from backstay.vault.packs import parse_key
 from backstay.vault.reader import Reading
 from backstay.vault.shelf import Shelf
-from backstay.vault.writer import Writing
+from backstay.vault.writer import Reservation, Writing
 
 
 def open_vault(store: Store, name: str, keys: Keyring) -> "Repository":
@@ -55,9 +55,7 @@ class Repository:
         base = None
         if parent is not None:
             base = Base(Shelf(self.store, self.opened, component), root, self._packs(component))
-        return Writing(
-            self.store, self.opened, self._keys, component=component, id=id, plan=plan, base=base, parent=parent
-        )
+        return Writing(self.store, self.opened, self._keys, Reservation(id, component, plan, parent), base)
 
     def _packs(self, component: ComponentName) -> dict[bytes, int]:
         """The packs of a component, and how long each is."""

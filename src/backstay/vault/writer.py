@@ -8,6 +8,7 @@ reservation have one winner.
 import os
 import threading
 from collections.abc import Iterable, Iterator, Sized
+from dataclasses import dataclass
 
 from backstay.errors import Lapsed
 from backstay.facts import Point
@@ -16,37 +17,38 @@ from backstay.ports import Entry, Progress, Sealing, Store, unwatched
 from backstay.values import ComponentName, Digest, PointId
 from backstay.vault import names
 from backstay.vault.base import Base
-from backstay.vault.boxes import open_box, seal_json
+from backstay.vault.boxes import seal_json
 from backstay.vault.cutters import PAGE
 from backstay.vault.keyring import Keyring
 from backstay.vault.keys import Opened, fingerprint
 from backstay.vault.lanes import Bench, Lane, Source
 from backstay.vault.marks import condemned
-from backstay.vault.nodes import write_content
+from backstay.vault.nodes import Content, write_content
 from backstay.vault.outbox import Nodes, Outbox
 from backstay.vault.trees import Spool, TreeBuilder
 
 MOST_LANES = 16
 
 
+@dataclass(frozen=True, slots=True)
+class Reservation:
+    """The point that is being written, and the one before it."""
+
+    id: PointId
+    component: ComponentName
+    plan: Digest
+    parent: PointId | None
+
+
 class Writing:
     """A PointWriter. `base` is None for the first point of a component."""
 
     def __init__(
-        self,
-        store: Store,
-        opened: Opened,
-        keys: Keyring,
-        *,
-        component: ComponentName,
-        id: PointId,
-        plan: Digest,
-        base: Base | None,
-        parent: PointId | None,
+        self, store: Store, opened: Opened, keys: Keyring, reservation: Reservation, base: Base | None
     ) -> None:
-        self.id = id
+        self.id = reservation.id
         self._store, self._opened, self._keys = store, opened, keys
-        self._component, self._plan, self._base, self._parent = component, plan, base, parent
+        self._reservation, self._base, component = reservation, base, reservation.component
         lanes = min(len(os.sched_getaffinity(0)), MOST_LANES)
         self._outbox = Outbox(store, opened, component, lanes)
         self._nodes = Nodes(self._outbox, opened, base.known if base else {})
@@ -78,38 +80,48 @@ class Writing:
 
     def seal(self, sealing: Sealing) -> Point:
         assert not self._closed, "this point is sealed, abandoned, or failed"
+        self._closed = True
         for lane in self._lanes:
             lane.finish()
         root, files, size_bytes = TreeBuilder(self._nodes.write).build(self._spool.sorted())
         self._nodes.close()
         self._outbox.drain()
         # From here on everything that the point needs is durable; only now may it become one.
-        if self._base and (gone := condemned(self._store, self._opened, self._component) & self._base.used):
+        self._refuse_what_is_condemned()
+        of = self._reservation
+        point = Point(
+            id=of.id, component=of.component, lineage=sealing.lineage, parent=of.parent, way=sealing.way,
+            began=sealing.began, ended=sealing.ended, newest=sealing.newest, newest_source=sealing.newest_source,
+            size_bytes=size_bytes, stored_bytes=self._outbox.stored_bytes, files=files, plan=of.plan,
+            writer=fingerprint(self._keys.writer or b""), about=dict(sealing.about),
+        )  # fmt: skip
+        self._make_real(point, root)
+        return point
+
+    def _refuse_what_is_condemned(self) -> None:
+        if self._base is None:
+            return
+        component = self._reservation.component
+        if gone := condemned(self._store, self._opened, component) & self._base.used:
             raise Lapsed(
-                f"a pruner is about to delete what this backup of {self._component} builds on",
+                f"a pruner is about to delete what this backup of {component} builds on",
                 detail=f"{len(gone)} packs are marked",
                 hint="run the backup again: it will store them anew",
             )
-        point = Point(
-            id=self.id, component=self._component, lineage=sealing.lineage, parent=self._parent, way=sealing.way,
-            began=sealing.began, ended=sealing.ended, newest=sealing.newest, newest_source=sealing.newest_source,
-            size_bytes=size_bytes, stored_bytes=self._outbox.stored_bytes, files=files, plan=self._plan,
-            writer=fingerprint(self._keys.writer or b""), about=dict(sealing.about),
-        )  # fmt: skip
-        key = names.sealed(self._component, self.id)
+
+    def _make_real(self, point: Point, root: Content) -> None:
+        """The last write."""
+        key = names.sealed(point.component, point.id)
         body = {"point": point_shape.write(point), "root": write_content(root).hex()}
         sealed = seal_json(self._opened, self._keys, key, body)
         self._sealing = True
         # A store that tries again by itself may find its own first try: that is no other winner.
         if not self._store.put_if_absent(key, sealed) and self._store.get(key) != sealed:
-            open_box(self._opened, key, self._store.get(key))
             raise Lapsed(
                 f"the reservation of {self.id} was expired before the backup was done",
                 detail="it took longer than the pruner waits",
                 hint="run the backup again",
             )
-        self._closed = True
-        return point
 
 
 class _Round:
