@@ -23,7 +23,7 @@ from backstay.facts import (
     RunStarted,
 )
 from backstay.machine import RunState, fold
-from backstay.plan import PRIMARY, Mode, Phase, Plan, Restore
+from backstay.plan import PRIMARY, Choose, Mode, Phase, Plan, Restore
 from backstay.ports import Progress, World, unwatched
 from backstay.recover import NoRecovery
 from backstay.values import (
@@ -80,8 +80,8 @@ class Prepared:
     standing: str
     title: str
     phases: tuple[Phase, ...]
-    destroys: tuple[tuple[str, str], ...]
-    """What a person must know first: the step, and what it stops or replaces."""
+    explained: tuple[str, ...]
+    """What a person must know first: each step, how long it usually takes, what it stops or replaces."""
     disaster: Between | None
 
 
@@ -97,14 +97,15 @@ def prepare(home: Home, wanted: Wanted) -> Prepared:
     if wanted.point is not None:
         named = recover.with_point(scenario, wanted.point[0], PointId(wanted.point[1]))
         plan = replace(plan, scenarios={**plan.scenarios, scenario.name: named})
-    phases = recover.compile(plan, wanted.scenario, site, wanted.mode, _good(home, plan, wanted.scenario))
+    history = home.history()
+    seen = incident.moment(history.checks)
+    disaster = wanted.disaster or (seen if isinstance(seen, Between) else None)
+    good = _good(home, plan, wanted.scenario, disaster)
+    phases = recover.compile(plan, wanted.scenario, site, wanted.mode, good)
     if isinstance(phases, NoRecovery):
         raise NoProvenPoint(phases.why, hint=phases.hint)
-    seen = incident.moment(home.history().checks)
-    disaster = wanted.disaster or (seen if isinstance(seen, Between) else None)
-    steps = [step for phase in phases for step in phase.steps]
-    destroys = [(step.name or str(step.id), said) for step in steps if (said := recover.blast_radius(step))]
-    return Prepared(wanted, person, standing, scenario.title, phases, tuple(destroys), disaster)
+    explained = recover.explain(phases, history, good, scenario.objectives.over(plan.objectives).rto)
+    return Prepared(wanted, person, standing, scenario.title, phases, explained, disaster)
 
 
 def _standing(plan: Plan, person: PersonName, wanted: Wanted) -> str:
@@ -125,14 +126,16 @@ def _standing(plan: Plan, person: PersonName, wanted: Wanted) -> str:
             return "break-glass"
 
 
-def _good(home: Home, plan: Plan, scenario: str) -> Mapping[ComponentName, Chosen | NoneGood]:
-    """What there is to restore from, for every component that the procedure restores."""
+def _good(home: Home, plan: Plan, scenario: str, disaster: Between | None) -> Mapping[ComponentName, Chosen | NoneGood]:
+    """What there is to restore from, for every component that the procedure restores: as its `choose` step will ask."""
+    verbs = [step.verb for phase in plan.scenario(scenario).procedure for step in phase.steps]
+    origins = {verb.component: verb.origin for verb in verbs if isinstance(verb, Choose)}
     found: dict[ComponentName, Chosen | NoneGood] = {}
-    for phase in plan.scenario(scenario).procedure:
-        for step in phase.steps:
-            if isinstance(step.verb, Restore):
-                name = step.verb.component
-                found[name] = choose("proven", candidates(home.history(name), name), home.clock.now(), None)
+    for verb in verbs:
+        if isinstance(verb, Restore):
+            among = candidates(home.history(verb.component), verb.component)
+            origin = origins.get(verb.component, "proven")
+            found[verb.component] = choose(origin, among, home.clock.now(), disaster)
     return found
 
 

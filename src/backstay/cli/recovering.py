@@ -170,17 +170,18 @@ def _run(page: "Page", wanted: "Wanted", confirm: str | None) -> None:
     home = page.home()
     prepared = recovering.prepare(home, wanted)
     if wanted.mode is Mode.LIVE:
-        _show_blast_radius(page, prepared)
+        _explain(page, prepared)
         typed_name(page.err, wanted.scenario, confirm)
     _drive(page, home, recovering.begin(home, prepared))
 
 
-def _show_blast_radius(page: "Page", prepared: "Prepared") -> None:
+def _explain(page: "Page", prepared: "Prepared") -> None:
+    """Every step, how long it usually takes, and what it stops or replaces: before anything is asked or done."""
     from rich.text import Text
 
-    page.err.print(Text(f"{prepared.title}: this stops and replaces what is live.", "bold"))
-    for step, said in prepared.destroys:
-        page.err.print(Text(f"  {step}: {said}"), soft_wrap=True)
+    page.err.print(Text(prepared.title, "bold"))
+    for line in prepared.explained:
+        page.err.print(Text(f"  {line}"), soft_wrap=True)
 
 
 def _drive(page: "Page", home: "Home", run: str) -> None:
