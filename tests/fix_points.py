@@ -32,10 +32,11 @@ def take_and_hear(keeper: Keeper, vault: MemoryVault) -> tuple[Point, Taken]:
 
 
 class Interrupted:
-    """A PointWriter in whose middle something happens, once."""
+    """A PointWriter in whose middle something happens, once. `order` learns what was offered, and when."""
 
-    def __init__(self, within: PointWriter, happens: Callable[[], None]) -> None:
+    def __init__(self, within: PointWriter, happens: Callable[[], None], order: list[str] | None = None) -> None:
         self.id, self._within, self._happens = within.id, within, [happens]
+        self._order = order if order is not None else list[str]()
 
     def __enter__(self) -> "Interrupted":
         return self
@@ -44,9 +45,14 @@ class Interrupted:
         pass
 
     def add(self, entries: Iterable[Entry], progress: Progress = unwatched) -> None:
-        self._within.add(entries, progress)
+        self._within.add(self._noted(entries), progress)
         if self._happens:
             self._happens.pop()()
+
+    def _noted(self, entries: Iterable[Entry]) -> Iterator[Entry]:
+        for entry in entries:
+            self._order.append(entry.path)
+            yield entry
 
     def seal(self, sealing: Sealing) -> Point:
         return self._within.seal(sealing)

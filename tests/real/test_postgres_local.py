@@ -202,6 +202,61 @@ def test_a_tablespace_made_while_the_backup_runs_is_refused(make_postgres: MakeP
         keeper.take(Interrupted(writer, make))
 
 
+# ── the backup itself ────────────────────────────────────────────────────────────────────────────
+
+
+def test_a_backup_whose_session_is_ended_makes_no_point(make_postgres: MakePostgres, tmp_path: Path) -> None:
+    """The server ends a backup with the session that began it; what was read until then is not consistent."""
+    server, vault = make_postgres(conf=DURABLE), MemoryVault()
+
+    def end_it() -> None:
+        with server.connect() as db:
+            db.execute("SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE pid <> pg_backend_pid()")
+
+    with (
+        vault.begin(DATABASE, plan=PLAN, now=SystemClock().now()) as writer,
+        pytest.raises(SourceDown),
+    ):
+        keeper_of(server, tmp_path).take(Interrupted(writer, end_it))
+    assert vault.points() == []
+    with server.connect() as db:
+        assert db.execute("SELECT count(*) FROM pg_replication_slots").fetchone() == (0,), "the slot went, too"
+
+
+def test_two_backups_at_once_do_not_disturb_each_other(make_postgres: MakePostgres, tmp_path: Path) -> None:
+    server, vault = make_postgres(conf=DURABLE), MemoryVault()
+    stock(server)
+    keeper = keeper_of(server, tmp_path)
+
+    def another() -> None:
+        take(keeper, vault)
+
+    with vault.begin(DATABASE, plan=PLAN, now=SystemClock().now()) as writer:
+        writer.seal(keeper.take(Interrupted(writer, another)).sealing)
+    for number, point in enumerate(vault.points()):
+        with keeper.sandbox(vault.open(point.id), empty(tmp_path / f"sandbox{number}")) as restored:
+            assert not_passed(restored.inspect("sample")) == []
+    assert len(vault.points()) == 2
+
+
+def test_the_label_goes_into_the_point_and_pg_control_is_read_last(make_postgres: MakePostgres, tmp_path: Path) -> None:
+    server, vault = make_postgres(conf=DURABLE), MemoryVault()
+    order: list[str] = []
+    with vault.begin(DATABASE, plan=PLAN, now=SystemClock().now()) as writer:
+        listening = Interrupted(writer, lambda: None, order)
+        point = listening.seal(keeper_of(server, tmp_path).take(listening).sealing)
+    reader = vault.open(point.id)
+    label = b"".join(reader.read("data/backup_label"))
+    assert label.startswith(b"START WAL LOCATION: ")
+    assert label.endswith(b"\n")
+    assert not (server.data / "backup_label").exists(), "never in the live directory"
+    files = [
+        path for path in order if path.startswith("data/") and "pg_wal" not in path and path != "data/backup_label"
+    ]
+    assert files[-1] == "data/global/pg_control"
+    assert not any(path.startswith("data/pg_wal/0") for path in order[: order.index("data/global/pg_control")])
+
+
 # ── what is refused ──────────────────────────────────────────────────────────────────────────────
 
 

@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from backstay.adapters.postgres.control import crc32c
+from backstay.adapters.postgres.control import crc32c, poisoned, read_control, whole_control
 from backstay.adapters.postgres.layout import LiveFile, left_out
 from backstay.adapters.postgres.logical_recovery import Names
 from backstay.adapters.postgres.lsn import Lsn, lsn, say_lsn, segment_name, segments, wrong_with_segment
@@ -16,7 +16,16 @@ from backstay.adapters.postgres.rebuild import missing_roles
 from backstay.adapters.postgres.session import environment, parse
 from backstay.adapters.postgres.source import options_of
 from backstay.adapters.postgres.words import Meaning, classified, reason
-from backstay.errors import AccessDenied, DiskFull, NotSupported, PlanInvalid, SourceDown, ToolFailed
+from backstay.errors import (
+    AccessDenied,
+    Damaged,
+    DiskFull,
+    NotSupported,
+    PlanInvalid,
+    SourceDown,
+    SourceUnsuitable,
+    ToolFailed,
+)
 from backstay.processes import Command
 
 MIB = 1 << 20
@@ -96,6 +105,32 @@ def test_a_segment_cut_short_is_known() -> None:
 
 def test_the_checksum_is_castagnolis() -> None:
     assert crc32c(b"123456789") == 0xE3069283
+
+
+def test_pg_control_is_read_until_its_checksum_fits(tmp_path: Path) -> None:
+    """The server writes it while we read: half of the old and half of the new is seen on some file systems."""
+    front = struct.pack("<QIIiIqQ", 42, 1300, 1, 6, 0, 0, 0x2000028).ljust(288, b"\1")
+    whole = (front + struct.pack("<I", crc32c(front))).ljust(8192, b"\0")
+    path = tmp_path / "pg_control"
+    path.write_bytes(whole[:100] + b"torn" + whole[104:])
+    looks: list[int] = []
+
+    def meanwhile() -> None:
+        looks.append(1)
+        if len(looks) == 3:
+            path.write_bytes(whole)
+
+    found = whole_control(path, pause=meanwhile)
+    assert (found.system, found.state, found.checkpoint) == (42, "in production", 0x2000028)
+    assert len(looks) == 3
+    changed = read_control(poisoned(whole))
+    assert changed is not None
+    assert changed.checkpoint == 0xDEAD
+    path.write_bytes(b"garbage" * 2000)
+    with pytest.raises(SourceUnsuitable):
+        whole_control(path)
+    with pytest.raises(Damaged):
+        poisoned(b"garbage" * 2000)
 
 
 # ── files ────────────────────────────────────────────────────────────────────────────────────────
