@@ -35,11 +35,11 @@ from backstay.vault.frames import (
 )
 from backstay.vault.keys import Opened
 
-TARGET_SIZE = 24 << 20
+TARGET_SIZE = 16 << 20
 """A pack is closed when it is this long. Any length below 4 GiB may be read."""
 MOST_PIECES = 32_768
 """A pack is closed when it holds this many chunks: its index stays small."""
-BUFFER_SIZE = TARGET_SIZE + (4 << 20)
+BUFFER_SIZE = TARGET_SIZE + (2 << 20)
 
 _TRAILER = struct.Struct("<QII8s8s")
 _END = b"BACKSEND"
