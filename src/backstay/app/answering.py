@@ -75,7 +75,7 @@ def skip(home: Home, run: str, step: str, by: str | None, reason: str) -> str:
 
 
 def retry(home: Home, run: str, step: str, by: str | None, reason: str) -> str:
-    id, person = RunId(run), _in_charge(home, by, reason)
+    id, person = open_run(home, run), _in_charge(home, by, reason)
     engine.tell(home.journal, id, StepRetried(StepId(step), person, reason))
     return f"{step} is to be tried again; go on with `backstay resume {id}`"
 

@@ -81,6 +81,12 @@ class Home:
     def plan(self) -> Plan:
         return self._read[0]
 
+    def govern(self, plan: Plan) -> None:
+        """From here on this plan holds: the one that a run froze, whatever the file says by now."""
+        if self.__dict__.get("plan") != plan:
+            self.__dict__.pop("vaults", None)
+        self.__dict__["plan"] = plan
+
     @cached_property
     def secrets(self) -> EnvironmentAndFiles:
         return EnvironmentAndFiles(self.base)

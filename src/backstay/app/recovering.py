@@ -10,7 +10,7 @@ from backstay.app.driving import Watch, driver, new_run
 from backstay.app.estate import SANDBOX, estate
 from backstay.app.home import PLAN_STREAM, Home
 from backstay.app.people import somebody
-from backstay.app.rooms import refuse_shared_places, tear_down
+from backstay.app.rooms import make_ready, refuse_shared_places, tear_down
 from backstay.errors import NoProvenPoint, NoSuchRun, NotAuthorised, NotSupported, PlanMissing, Usage
 from backstay.facts import (
     CommandTaken,
@@ -142,10 +142,14 @@ def _good(home: Home, plan: Plan, scenario: str, disaster: Between | None) -> Ma
 # ── running ──────────────────────────────────────────────────────────────────────────────────────
 
 
-def begin(home: Home, prepared: Prepared) -> RunId:
-    """Write the declaration and the start of the run. Raises RunBusy."""
-    wanted, now = prepared.wanted, home.clock.now()
+def begin(home: Home, prepared: Prepared, say: Callable[[str], None] = print) -> RunId:
+    """Write the declaration and the start of the run; for a drill, make its room ready first. Raises RunBusy."""
+    wanted = prepared.wanted
     home.adopt(str(prepared.person))
+    components = recover.components_of(prepared.phases)
+    if wanted.mode is Mode.DRILL:
+        make_ready(home, home.plan, components, say)
+    now = home.clock.now()
     kind = {Mode.LIVE: "recovery", Mode.DRILL: "drill", Mode.DRY: "dry", Mode.TABLETOP: "tabletop"}[wanted.mode]
     run = new_run(kind, now)
     incident_id = IncidentId(f"incident-{now:%Y%m%dt%H%M%S}z-{secrets.token_hex(2)}")
@@ -165,8 +169,10 @@ def begin(home: Home, prepared: Prepared) -> RunId:
         disaster=prepared.disaster if live else Between(now, now, "the start of the drill"),
         objectives=scenario.objectives,
         phases=prepared.phases,
-        components=recover.components_of(prepared.phases),
+        components=components,
     )
+    # Before the declaration: a disaster is not declared for a run that cannot begin.
+    engine.refuse_if_busy(home.journal, started)
     if live:
         declared = DisasterDeclared(
             incident=incident_id,
@@ -185,9 +191,9 @@ def begin(home: Home, prepared: Prepared) -> RunId:
 
 def drive(home: Home, run: RunId, eyes: Eyes, say: Callable[[str], None] = print) -> engine.Ending:
     """Drive a run as far as it goes, under the plan that it froze; then write down what follows from its end."""
-    state = state_of(home, run)
-    plan = plan_of(home, state.started.plan)
-    started = state.started
+    started = state_of(home, run).started
+    plan = plan_of(home, started.plan)
+    home.govern(plan)
     ports = estate(home, plan, started.site, started.mode, started.disaster)
     world: World = Guarded(PortWorld(ports), ports)
     if started.mode is Mode.DRY:
@@ -199,7 +205,8 @@ def drive(home: Home, run: RunId, eyes: Eyes, say: Callable[[str], None] = print
     if isinstance(ending, engine.Done):
         _afterwards(home, ending.run)
         if started.mode is Mode.DRILL:
-            tear_down(home, plan, ending.run)
+            for left in tear_down(home, plan, ending.run):
+                say(left)
     home.seal()
     return ending
 
@@ -255,22 +262,26 @@ def state_of(home: Home, run: RunId) -> RunState:
 
 
 def plan_of(home: Home, digest: Digest) -> Plan:
-    """The revision that a run froze: editing the plan never changes a run. Raises PlanMissing."""
-    if home.plan.digest == digest:
-        return home.plan
+    """The revision that a run froze: editing the file, or breaking it, never changes a run. Raises PlanMissing."""
     for recorded in reversed(home.journal.read(PLAN_STREAM)):
         if isinstance(recorded.fact, PlanAdopted) and recorded.fact.digest == digest:
             return config.parse(recorded.fact.text, f"plan {digest[:19]}")
+    if home.plan.digest == digest:
+        return home.plan
     raise PlanMissing(f"the plan {digest[:19]} that this run froze is not in the journal")
 
 
 def open_run(home: Home, run: str | None) -> RunId:
-    """The run that was named, or the only open one. Raises NoSuchRun, Usage where several are open."""
+    """The run that was named, or the only open one; `home` is under the plan that it froze from here on. Raises
+    NoSuchRun, Usage where several are open."""
     if run is not None:
-        return state_of(home, RunId(run)).started.run
-    found = [state.started.run for state in engine.open_runs(home.journal)]
+        found = [state_of(home, RunId(run))]
+    else:
+        found = engine.open_runs(home.journal)
     if not found:
         raise NoSuchRun("no run is open", hint="begin one with `backstay recover SCENARIO`")
     if len(found) > 1:
-        raise Usage("several runs are open: say which", detail=", ".join(found))
-    return found[0]
+        raise Usage("several runs are open: say which", detail=", ".join(state.started.run for state in found))
+    started = found[0].started
+    home.govern(plan_of(home, started.plan))
+    return started.run

@@ -36,6 +36,10 @@ class Page:
         if not self.common.json:
             self.out.print(Text(sentence, style), soft_wrap=True)
 
+    def note(self, sentence: str) -> None:
+        """Beside the answer, where progress goes."""
+        self.err.print(Text(sentence), soft_wrap=True)
+
     def table(self, title: str, columns: Mapping[str, str], rows: Iterable[Iterable[str]]) -> None:
         """`columns`: heading to `left` or `right`. A cell that is a known state is coloured, and stays a word."""
         if self.common.json:

@@ -172,7 +172,7 @@ def _run(page: "Page", wanted: "Wanted", confirm: str | None) -> None:
     if wanted.mode is Mode.LIVE:
         _explain(page, prepared)
         typed_name(page.err, wanted.scenario, confirm)
-    _drive(page, home, recovering.begin(home, prepared))
+    _drive(page, home, recovering.begin(home, prepared, page.note))
 
 
 def _explain(page: "Page", prepared: "Prepared") -> None:
@@ -201,7 +201,9 @@ def _drive(page: "Page", home: "Home", run: str) -> None:
     console = Console(quiet=True) if dry else page.err
     with RunScreen(console, home.clock.now, home.clock.elapsed) as screen:
         while True:
-            ending = recovering.drive(home, id, recovering.Eyes(screen.watch, screen.progress), page.say)
+            ending = recovering.drive(
+                home, id, recovering.Eyes(screen.watch, screen.progress), page.say if dry else page.note
+            )
             match ending:
                 case Waiting(_, until):
                     home.clock.wait(max(until - home.clock.now(), home.clock.elapsed() * 0))

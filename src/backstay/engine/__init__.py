@@ -22,6 +22,7 @@ have one component, because what a run touches it claims in one stream. Why that
 from backstay.engine.claims import claim as claim
 from backstay.engine.claims import holder as holder
 from backstay.engine.claims import open_runs as open_runs
+from backstay.engine.claims import refuse_if_busy as refuse_if_busy
 from backstay.engine.claims import start as start
 from backstay.engine.claims import tell as tell
 from backstay.engine.crew import Crew as Crew

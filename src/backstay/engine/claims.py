@@ -37,7 +37,7 @@ def start(journal: Journal, started: RunStarted) -> None:
     run that cannot be run."""
     if problem := unsound(started):
         raise Usage(f"run {started.run} cannot be run", detail=problem)
-    _refuse_if_busy(journal, started)
+    refuse_if_busy(journal, started)
     stream = stream_of(started.run)
     try:
         journal.append(stream, [started], expected=0)
@@ -50,6 +50,12 @@ def start(journal: Journal, started: RunStarted) -> None:
         end = [RunCancelled("backstay", "another run holds its components"), RunEnded("cancelled", "it never began")]
         journal.append(stream, end, expected=1)
         raise
+
+
+def refuse_if_busy(journal: Journal, started: RunStarted) -> None:
+    """Raises RunBusy when another open run has one of this run's components now: nothing is written."""
+    if _touches(started):
+        _refuse(journal, journal.read(CLAIMS), started)
 
 
 def claim(journal: Journal, started: RunStarted) -> None:
@@ -140,11 +146,6 @@ def _holds(journal: Journal, claims: list[Recorded], started: RunStarted) -> boo
     newest = _newest(claims)
     mine = [newest.get((started.site, component)) for component in started.components]
     return all(one is not None and one.run == started.run and not _ended(journal, one) for one in mine)
-
-
-def _refuse_if_busy(journal: Journal, started: RunStarted) -> None:
-    if _touches(started):
-        _refuse(journal, journal.read(CLAIMS), started)
 
 
 def _refuse(journal: Journal, claims: list[Recorded], started: RunStarted) -> None:

@@ -10,6 +10,7 @@ The newest spine is enough to verify everything before it, because each head sta
 
 import fcntl
 import os
+import time
 from collections.abc import Callable, Generator, Iterable
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
@@ -26,6 +27,8 @@ from backstay.values import Digest, VaultName, digest_of, from_stamp, stamp
 LOCK_FILE = "spine.lock"
 DUE_AFTER = timedelta(seconds=1)
 DUE_FACTS = 1000
+PATIENCE = timedelta(seconds=10)
+"""How long the last seal of a command waits for one under way: that one may have begun before our last facts."""
 _NEWEST = 100
 """How many sealed spines a verification reads."""
 
@@ -64,13 +67,16 @@ def seal_when_due(journal: OpenJournal, vaults: Iterable[Vault], *, at_the_end: 
     since = None if at is None or at_the_end else journal.now() - from_stamp(at)
     if not spine_due(journal.kept.count() - count, since):
         return None
-    return seal_spine(journal, vaults, journal.now())
+    return seal_spine(journal, vaults, journal.now(), patience=PATIENCE if at_the_end else timedelta())
 
 
-def seal_spine(journal: OpenJournal, vaults: Iterable[Vault], now: datetime) -> Sealed | None:
-    """Seal the heads of all streams into every vault. None: another process of this state folder is at it. Raises
-    JournalReadOnly when another journal took over, StoreUnreachable when no vault took the spine."""
-    with _only_one(journal) as alone:
+def seal_spine(
+    journal: OpenJournal, vaults: Iterable[Vault], now: datetime, *, patience: timedelta = timedelta()
+) -> Sealed | None:
+    """Seal the heads of all streams into every vault. None: another process of this state folder is at it, and was for
+    as long as our patience lasts. Raises JournalReadOnly when another journal took over, StoreUnreachable when no vault
+    took the spine."""
+    with _only_one(journal, patience) as alone:
         if not alone:
             return None
         if isinstance(standing := journal.look(), Overtaken):
@@ -118,18 +124,26 @@ def verify_journal(journal: OpenJournal, vaults: Iterable[Vault]) -> Audit:
 
 
 @contextmanager
-def _only_one(journal: OpenJournal) -> Generator[bool]:
+def _only_one(journal: OpenJournal, patience: timedelta) -> Generator[bool]:
     """Only one process at a time, so that there is one spine of each number. A dead one's lock is free."""
     lock = os.open(journal.kept.path.with_name(LOCK_FILE), os.O_RDWR | os.O_CREAT, 0o600)
     try:
+        yield _lock_within(lock, patience)
+    finally:
+        os.close(lock)
+
+
+def _lock_within(lock: int, patience: timedelta) -> bool:
+    until = time.monotonic() + patience.total_seconds()
+    while True:
         try:
             fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError:
-            yield False
-            return
-        yield True
-    finally:
-        os.close(lock)
+            if time.monotonic() >= until:
+                return False
+            time.sleep(0.02)
+            continue
+        return True
 
 
 def _next_spine(journal: OpenJournal, now: datetime) -> Spine:
