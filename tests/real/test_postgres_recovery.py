@@ -2,10 +2,12 @@
 
 import json
 import os
+import pwd
 import shutil
 import signal
 import subprocess
 import sys
+import tempfile
 from collections.abc import Generator, Iterator
 from contextlib import contextmanager
 from dataclasses import replace
@@ -30,7 +32,7 @@ from backstay.values import RunId
 from backstay.vault import Keyring, new_key, open_vault
 from fix_memory import acting
 from fix_points import empty, not_passed, take
-from fix_postgres import MakePostgres, Server, as_server_user, postgres_bin
+from fix_postgres import MakePostgres, Server, as_server_user, free_port, postgres_bin
 from fix_story import DATABASE, PLAN
 from fix_vault import new_vault
 from fix_waiting import alive, until
@@ -379,3 +381,121 @@ def test_points_of_a_restored_server_restore_again(server: Server, tmp_path: Pat
     assert vault.open(second.id).entry("data/pg_wal/00000002.history") is not None
     with keeper.sandbox(vault.open(second.id), empty(tmp_path / "sandbox")) as restored:
         assert not_passed(restored.inspect("sample")) == []
+
+
+# ── whose ────────────────────────────────────────────────────────────────────────────────────────
+
+
+@pytest.fixture
+def of_another(tmp_path: Path) -> Iterator[tuple[Path, int, int]]:
+    """A server as Debian runs it: the data belongs to an account of its own, and so does the server."""
+    try:
+        account = pwd.getpwnam("postgres")
+    except KeyError:
+        pytest.skip("there is no account postgres")
+    if os.geteuid() != 0:
+        pytest.skip("only root can start a server as somebody else")
+    folder = Path(tempfile.mkdtemp(prefix="pg-other-"))
+    os.chown(folder, account.pw_uid, account.pw_gid)
+    data, port = folder / "data", free_port()
+    become = ["setpriv", f"--reuid={account.pw_uid}", f"--regid={account.pw_gid}", "--clear-groups", "--"]
+    bin_dir = postgres_bin()
+    options = f"-p {port} -k {folder} -c listen_addresses=127.0.0.1"
+    for argv in (
+        [bin_dir / "initdb", "-D", data, "-U", "postgres", "-A", "trust", "-N", "--locale=C", "-E", "UTF8"],
+        [bin_dir / "pg_ctl", "start", "-D", data, "-l", folder / "log", "-w", "-o", options],
+    ):
+        subprocess.run([*become, *map(str, argv)], check=True, stdout=subprocess.DEVNULL, cwd="/")
+    yield data, port, account.pw_uid
+    stop_server(data, timedelta(seconds=10), SystemClock(), lambda: False)
+    shutil.rmtree(folder)
+
+
+def test_a_server_of_another_account_stays_one_of_that_account(
+    of_another: tuple[Path, int, int], tmp_path: Path
+) -> None:
+    data, port, uid = of_another
+    dsn = f"postgresql://postgres@127.0.0.1:{port}/postgres"
+    keeper = PostgresKeeper(PostgresPlace(dsn, data=data, scratch=tmp_path), SystemClock())
+    vault = MemoryVault()
+    point = take(keeper, vault)
+    assert point.way == "local"
+    assert isinstance(keeper.preserve(acting()), Succeeded)
+    assert isinstance(keeper.restore(vault.open(point.id), acting()), Succeeded)
+    strangers = [path for path in data.rglob("*") if path.lstat().st_uid != uid]
+    assert strangers == []
+    postmaster = running_on(data)[0]
+    assert Path(f"/proc/{postmaster}").stat().st_uid == uid
+    with keeper.live() as live:
+        assert live.ask("SELECT current_setting('port')::int") == port
+
+
+def test_a_plain_user_can_take_prove_and_restore(tmp_path: Path) -> None:
+    """Everything again without root: no namespaces for the server, no chown."""
+    if os.geteuid() != 0:
+        pytest.skip("then every other test shows it")
+    folder = Path(tempfile.mkdtemp(prefix="pg-plain-"))
+    os.chown(folder, 65534, 65534)
+    library = os.pathsep.join([*ENVIRONMENT["PYTHONPATH"].split(os.pathsep), *filter(None, sys.path)])
+    if subprocess.run(
+        [*_AS_NOBODY, "/usr/bin/python3", "-c", "import psycopg"], env=_plain(folder, library)
+    ).returncode:
+        pytest.skip("a plain user cannot run this Python")
+    program = folder / "plain.py"
+    program.write_text(dedent(_PLAIN))
+    try:
+        done = subprocess.run(
+            [*_AS_NOBODY, "/usr/bin/python3", str(program), str(postgres_bin()), str(free_port()), str(folder)],
+            env=_plain(folder, library), capture_output=True, text=True, cwd="/",
+        )  # fmt: skip
+        assert done.stdout.splitlines()[-1:] == ["all is well"], done.stderr[-3000:]
+    finally:
+        shutil.rmtree(folder)
+
+
+_AS_NOBODY = ["setpriv", "--reuid=65534", "--regid=65534", "--clear-groups", "--"]
+
+
+def _plain(home: Path, library: str) -> dict[str, str]:
+    return {"PATH": os.environ["PATH"], "HOME": str(home), "TMPDIR": str(home), "PYTHONPATH": library}
+
+
+_PLAIN = """
+    import subprocess, sys
+    from datetime import timedelta
+    from pathlib import Path
+    from backstay.adapters.clock import SystemClock
+    from backstay.adapters.memory.vault import MemoryVault
+    from backstay.adapters.postgres import PostgresKeeper, PostgresPlace
+    from backstay.adapters.postgres.site import stop_server
+    from backstay.facts import Succeeded, Verdict
+    from backstay.ports import Acting
+    from backstay.values import ComponentName, Digest
+
+    bin_dir, port, folder = Path(sys.argv[1]), sys.argv[2], Path(sys.argv[3])
+    data = folder / "data"
+    for argv in (
+        [bin_dir / "initdb", "-D", data, "-U", "postgres", "-A", "trust", "-N", "--locale=C", "-E", "UTF8"],
+        [bin_dir / "pg_ctl", "start", "-D", data, "-l", folder / "log", "-w",
+         "-o", f"-p {port} -k {folder} -c listen_addresses=127.0.0.1"],
+    ):
+        subprocess.run([str(word) for word in argv], check=True, stdout=subprocess.DEVNULL)
+    try:
+        place = PostgresPlace(f"postgresql://postgres@127.0.0.1:{port}/postgres", data=data, scratch=folder)
+        keeper, vault, clock = PostgresKeeper(place, SystemClock()), MemoryVault(), SystemClock()
+        with vault.begin(ComponentName("db"), plan=Digest("sha256:0"), now=clock.now()) as writer:
+            point = writer.seal(keeper.take(writer).sealing)
+        assert point.way == "local", point.way
+        (folder / "sandbox").mkdir(mode=0o700)
+        with keeper.sandbox(vault.open(point.id), folder / "sandbox") as restored:
+            checks = restored.inspect("sample")
+            assert all(check.verdict is Verdict.PASSED for check in checks), checks
+        acting = Acting("run-1", "1", 1, 1)
+        assert isinstance(keeper.preserve(acting), Succeeded)
+        assert isinstance(keeper.restore(vault.open(point.id), acting), Succeeded)
+        with keeper.live() as live:
+            assert live.ask("SELECT 1") == 1
+        print("all is well")
+    finally:
+        stop_server(data, timedelta(seconds=5), SystemClock(), lambda: False)
+"""

@@ -29,9 +29,13 @@ def lay_down(reader: PointReader, to: Path, progress: Progress) -> tuple[str, ..
             from backstay.adapters.postgres.plain import lay_down_data
 
             return lay_down_data(reader, to, progress)
+        case "logical":
+            from backstay.adapters.postgres.plain import lay_down_dump
+
+            return lay_down_dump(reader, to, progress)
         case _:
             reader.extract(to, progress=progress)
-            return _next_steps(reader.point, to)
+            return ()
 
 
 def _refuse_without_room(to: Path, needed: int) -> None:
@@ -43,11 +47,3 @@ def _refuse_without_room(to: Path, needed: int) -> None:
             detail=f"it needs {say_size(needed)}, and {say_size(free)} are free",
             hint="name a folder on a larger disk; nothing was written",
         )
-
-
-def _next_steps(point: Point, to: Path) -> tuple[str, ...]:
-    match point.way:
-        case "logical":
-            return (f"next: pg_restore --jobs 2 --dbname NEW-DATABASE {to}",)
-        case _:
-            return ()

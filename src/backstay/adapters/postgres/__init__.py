@@ -5,7 +5,28 @@ reach), `sandbox` (proving), `recovery` (at the site); for dumps `logical`, `log
 `docs/explanation/postgres.md` says what must not go wrong, and where that is seen to.
 """
 
-from backstay.adapters.postgres.keeper import PostgresKeeper as PostgresKeeper
+from typing import TYPE_CHECKING
+
 from backstay.adapters.postgres.place import PostgresPlace as PostgresPlace
 from backstay.adapters.postgres.plain import lay_down_data as lay_down_data
 from backstay.adapters.postgres.plain import lay_down_dump as lay_down_dump
+
+if TYPE_CHECKING:
+    from backstay.adapters.postgres.keeper import PostgresKeeper as PostgresKeeper
+
+
+def __getattr__(name: str) -> object:
+    """The keeper needs psycopg; laying a point down as files needs nothing, and must work on an empty machine."""
+    if name != "PostgresKeeper":
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    try:
+        from backstay.adapters.postgres import keeper
+    except ImportError as error:
+        from backstay.errors import ToolMissing
+
+        raise ToolMissing(
+            "the client library of PostgreSQL is not installed",
+            detail=str(error),
+            hint="pip install 'backstay[postgres]'",
+        ) from None
+    return keeper.PostgresKeeper

@@ -163,12 +163,7 @@ class Recovery:
     def _refuse_alive(self) -> None:
         if self.site.restored_by() == self.acting.run:
             return
-        if running := running_on(self.site.data):
-            raise TargetAlive(
-                f"will not restore over a running server at {self.site.data}",
-                detail=f"process {running[0]} runs on it",
-                hint="stop it, or put `preserve` before the restore",
-            )
+        self._refuse_running()
         try:
             connect(self.place.dsn).close()
         except AccessDenied as error:
@@ -176,6 +171,14 @@ class Recovery:
         except BackstayError:
             return  # nobody is there, which is what we want
         raise _answers(self.place.site, "it let us in")
+
+    def _refuse_running(self) -> None:
+        if running := running_on(self.site.data):
+            raise TargetAlive(
+                f"will not restore over a running server at {self.site.data}",
+                detail=f"process {running[0]} runs on it",
+                hint="stop it, or put `preserve` before the restore",
+            )
 
     # ── the steps ──
 
@@ -262,6 +265,7 @@ class Recovery:
         """Two renames. A crash between them leaves no data directory at all, and never two."""
         with room(self.site.data, f"swapping {self.site.data}"):
             if self.site.restored_by() != self.acting.run:
+                self._refuse_running()  # somebody may have started it while we restored
                 move_aside(self.site.data, self.kept)
                 self.reached("moved aside")
             if self.beside.exists():
