@@ -5,6 +5,7 @@ import os
 from collections.abc import Iterator
 from contextlib import suppress
 from functools import partial
+from itertools import islice
 
 import pytest
 from hypothesis import given
@@ -76,13 +77,17 @@ def _index(vault: Repository) -> None:
     write_index(vault.store, vault.opened, keyring(), DB, pieces)
 
 
-def _look(store: MemoryStore) -> list[str]:
-    """Read everything. What was found wrong; data that is not what was put in fails the test at once."""
+def _look(store: MemoryStore, changed: str = "packs/") -> list[str]:
+    """Read everything. What was found wrong; data that is not what was put in fails the test at once. Where the object
+    that was `changed` has nothing to do with data, the first thing that is found is enough."""
     try:
         vault = open_vault(store, "local", keyring())
     except BackstayError as error:
         return [error.message]
-    wrong = [finding.said for finding in check(vault, read_data=True)]
+    findings = check(vault, read_data=True)
+    if not changed.startswith(("packs/", "nodes/", "points/")):
+        return [finding.said for finding in islice(findings, 1)]
+    wrong = [finding.said for finding in findings]
     for listed in store.list("points/"):
         try:
             if (found := vault.sealed_at(listed.key)) is not None:
@@ -95,7 +100,7 @@ def _look(store: MemoryStore) -> list[str]:
 
 def _positions(size: int) -> Iterator[int]:
     for at in range(size):
-        if EVERY or at < 48 or at >= size - 34 or at % 97 == 0:
+        if EVERY or at < 40 or at >= size - 33 or at % 131 == 0:
             yield at
 
 
@@ -110,7 +115,7 @@ def test_every_flipped_bit_is_found() -> None:
     for key, whole in list(store.objects.items()):
         for at in _positions(len(whole)):
             store.objects[key] = whole[:at] + bytes([whole[at] ^ (1 << (at * 5 + at // 8) % 8)]) + whole[at + 1 :]
-            assert _look(store), f"{key}, byte {at}"
+            assert _look(store, key), f"{key}, byte {at}"
         store.objects[key] = whole
     assert _look(store) == []
 
