@@ -21,13 +21,15 @@ from typing import Any, cast
 
 from backstay.adapters.journal.signing import SigningKey, signed
 from backstay.adapters.journal.sqlite import SqliteJournal
-from backstay.errors import BackstayError, JournalConflict, JournalDamaged, JournalReadOnly
+from backstay.errors import BackstayError, JournalConflict, JournalDamaged, JournalReadOnly, StoreUnreachable
 from backstay.facts import Fact, Head, JournalOpened, Recorded, Spine, canonical, read_spine
 from backstay.facts.audit import Finding
 from backstay.ports import Clock, Vault
 from backstay.values import StreamName, VaultName, say_moment, stamp
 
 STREAM = StreamName("journal")
+_TRIES = 20
+"""Each time that an epoch is taken between our look and our taking, we look again."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -156,7 +158,7 @@ class OpenJournal:
             return NotVerified(self.epoch, f"the witness cannot be asked: {error.message}")
 
     def _ask(self, vault: Vault) -> Standing:
-        while True:
+        for _ in range(_TRIES):
             highest = max((_epoch_in(name) for name in vault.notes("journal/")), default=0)
             newest = _read_note(vault.note(f"journal/{highest}")) if highest else {}
             if newest.get("journal") == self.id:
@@ -169,6 +171,7 @@ class OpenJournal:
             wanted = self.epoch or highest + 1
             if vault.keep_note(f"journal/{wanted}", self._words(wanted)):
                 return self._stand(wanted, vault)
+        raise StoreUnreachable("its list of epochs does not settle", detail=f"{_TRIES} times one was taken, unlisted")
 
     def give_up(self, by: str) -> Overtaken:
         """Write no more, ever: `by` says who took over, and when."""
