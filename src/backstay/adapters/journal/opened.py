@@ -182,8 +182,8 @@ class OpenJournal:
     def _stand(self, epoch: int, vault: Vault) -> Standing:
         self.kept.note({"epoch": str(epoch)}, unless=lambda about: about("epoch") == str(epoch))
         number = int(self.kept.about("spine number") or 0) + 1
-        sealed = vault.note(spine_name(self.id, epoch, number))
-        if sealed is not None and (spine := read_spine(sealed)).journal == self.id and signed(spine):
+        spine = _read_sealed(vault.note(spine_name(self.id, epoch, number)))
+        if spine is not None and spine.journal == self.id and signed(spine):
             try:
                 self.refuse_to_fork(spine)
             except JournalReadOnly:
@@ -233,6 +233,14 @@ class OpenJournal:
 def spine_name(journal: str, epoch: int, number: int) -> str:
     """The note of a spine. Without an epoch, the journal's id keeps its spines apart from others'."""
     return f"spine/{epoch or f'0-{journal}'}/{number}"
+
+
+def _read_sealed(data: bytes | None) -> Spine | None:
+    """A spine that cannot be read says nothing about us; verifying tells of it."""
+    try:
+        return None if data is None else read_spine(data)
+    except JournalDamaged:
+        return None
 
 
 def _epoch_in(name: str) -> int:
