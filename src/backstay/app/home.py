@@ -60,6 +60,7 @@ class Home:
     def __init__(self, asked: Asked, here: Path, clock: SystemClock | None = None) -> None:
         self.asked, self.here = asked, here
         self.clock = clock or SystemClock()
+        self._frozen: Plan | None = None
 
     # ── the plan ──
 
@@ -79,13 +80,13 @@ class Home:
 
     @property
     def plan(self) -> Plan:
-        return self._read[0]
+        return self._frozen or self._read[0]
 
     def govern(self, plan: Plan) -> None:
         """From here on this plan holds: the one that a run froze, whatever the file says by now."""
-        if self.__dict__.get("plan") != plan:
-            self.__dict__.pop("vaults", None)
-        self.__dict__["plan"] = plan
+        if self._frozen != plan:
+            self._frozen = plan
+            self.__dict__.pop("vaults", None)  # they were those of another plan, if they were open
 
     @cached_property
     def secrets(self) -> EnvironmentAndFiles:
