@@ -16,13 +16,14 @@ import socket
 import subprocess
 import sys
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Generator, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 import psycopg
+from psycopg.sql import SQL, Identifier
 from rich.console import Console
 from rich.table import Table
 
@@ -123,7 +124,7 @@ class Story:
     took: list[tuple[str, float]] = field(default_factory=list[tuple[str, float]])
 
     @contextmanager
-    def chapter(self, title: str) -> Iterator[None]:
+    def chapter(self, title: str) -> Generator[None]:
         screen.print()
         screen.rule(f"[bold]{len(self.took) + 1}. {title}", align="left")
         began = time.monotonic()
@@ -299,9 +300,7 @@ def counted() -> dict[str, int]:
     with psycopg.connect(environment()["DATABASE_URL"], autocommit=True) as connection:
         for table in TABLES:
             try:
-                row = connection.execute(
-                    psycopg.sql.SQL("SELECT count(*) FROM {}").format(psycopg.sql.Identifier(table))
-                )
+                row = connection.execute(SQL("SELECT count(*) FROM {}").format(Identifier(table)))
                 counts[table] = int((row.fetchone() or (-1,))[0])
             except psycopg.Error:
                 counts[table] = -1
