@@ -97,8 +97,8 @@ def test_dying_anywhere_then_resuming_does_each_step_exactly_once(name: str) -> 
 @pytest.mark.parametrize("name", PROCEDURES)
 def test_dying_again_while_resuming_changes_nothing(name: str) -> None:
     last = breaths_of(name)
-    for breath in range(1, last + 1, 5):
-        for later in range(1, 12, 2):
+    for breath in range(1, last + 1, 7):
+        for later in range(1, 12, 5):
             play, _ = played(name, {breath: "a", breath + later: "b"})
             check(play, name)
 

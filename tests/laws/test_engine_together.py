@@ -8,7 +8,7 @@ import pytest
 from backstay.facts import Driving, Ended, Intended
 from fix_engine import Play, Process, Stage, Way, run_of, step
 
-SEEDS = int(os.environ.get("BACKSTAY_SEEDS", "25"))
+SEEDS = int(os.environ.get("BACKSTAY_SEEDS", "15"))
 STARTED = run_of(
     [step("1.1-stop"), step("1.2-keep", needs=["1.1-stop"]), step("1.3-choose", needs=["1.1-stop"])],
     [step("2.1-restore")],
