@@ -298,6 +298,16 @@ class VaultContract:
             vault.open(back_up(vault, SMALL).id).extract(tmp_path / "to")
         assert list((tmp_path / "outside").iterdir()) == []
 
+    def test_a_link_that_an_earlier_restore_laid_down_leads_nothing_astray(self, vault: Vault, tmp_path: Path) -> None:
+        (tmp_path / "outside").mkdir()
+        one = back_up(vault, {"base": Link("../outside")})
+        two = back_up(vault, {"base/1/file": File(b"evil")}, now=later(1))
+        vault.open(one.id).extract(tmp_path / "to")
+        for under in ("", "base", "base/1", "base/1/file"):
+            with pytest.raises(TargetNotEmpty):
+                vault.open(two.id).extract(tmp_path / "to", under=under)
+        assert list((tmp_path / "outside").iterdir()) == []
+
     def test_a_file_in_the_place_of_a_link_stays_what_it_is(self, vault: Vault, tmp_path: Path) -> None:
         (tmp_path / "to").mkdir()
         (tmp_path / "precious").write_bytes(b"safe")

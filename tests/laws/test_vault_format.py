@@ -85,7 +85,9 @@ def _opened() -> Opened:
     id_key = _bytes("id key", 32)
     keys = (derived(id_key, purpose) for purpose in ("chunk ids", "node ids", "object names"))
     writer = KEYS.writer or b""
-    return Opened(_bytes("family", 16), _bytes("vault", 16), "p", writer, {writer: "owner"}, {epoch.id: epoch}, *keys)
+    return Opened(
+        _bytes("family", 16), _bytes("vault", 16), "p", writer, True, {writer: "owner"}, {epoch.id: epoch}, *keys
+    )
 
 
 KEYS = Keyring(seed=_bytes("writer", 32))

@@ -173,12 +173,17 @@ def test_a_recipient_who_is_not_enrolled_cannot_write_until_he_is() -> None:
     store = MemoryStore()
     create(store, plan_name="p", keys=OWNER, recipients=[_address(OWNER), _address(HOST)], now=NOW)
     host = open_vault(store, "local", HOST)
+    assert not host.root_known
     with pytest.raises(WrongKey, match="not enrolled"):
         back_up(host, SMALL)
     already_open = open_vault(store, "local", OWNER)
     key, data = enrolment(HOST.writer or b"", "writer", OWNER, family=host.opened.family, now=NOW)
     assert store.put_if_absent(key, data)
-    point = back_up(open_vault(store, "local", HOST), SMALL)
+    with pytest.raises(WrongKey, match="does not know the root"):
+        back_up(open_vault(store, "local", HOST), SMALL)
+    host = open_vault(store, "local", replace(HOST, trusted=frozenset({OWNER.writer or b""})))
+    assert host.root_known
+    point = back_up(host, SMALL)
     assert already_open.points() == [point], "one who opened the vault before learns of the new writer"
 
 

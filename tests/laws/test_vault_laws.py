@@ -338,6 +338,7 @@ def test_a_full_backup_heals_what_somebody_removed(lost: str) -> None:
     unmarked = {p: File(t.data, t.mode, t.cutter) if isinstance(t, File) else t for p, t in SMALL.items()}
     point = back_up(vault, unmarked, now=later(1))
     assert held(vault.open(point.id)) == expected(SMALL)
+    assert ("vault" in point.about) == (lost == "nodes/")
 
 
 def test_a_damaged_point_before_does_not_stop_a_backup() -> None:
@@ -347,6 +348,7 @@ def test_a_damaged_point_before_does_not_stop_a_backup() -> None:
     vault = open_vault(store, "local", keyring())
     point = back_up(vault, SMALL, now=later(1))
     assert point.parent is None
+    assert key in point.about["vault"]
     assert held(vault.open(point.id)) == expected(SMALL)
 
 

@@ -34,7 +34,8 @@ def extract(fetching: Fetching, to: Path, *, under: str, place: Placing, progres
     """See `ports.PointReader.extract`. The whole stored path is kept below `to`, also with `under`."""
     try:
         to.mkdir(mode=0o700, parents=True, exist_ok=True)
-        _refuse_without_room(fetching, to, under)
+        if place is None:  # else who knows on which disks the files will lie
+            _refuse_without_room(fetching, to, under)
         with closing(Later()) as later:
             _Restore(fetching, to, place, progress, later).run(under)
             later.finish()
@@ -47,7 +48,7 @@ def extract(fetching: Fetching, to: Path, *, under: str, place: Placing, progres
 def _refuse_without_room(fetching: Fetching, to: Path, under: str) -> None:
     needed = fetching.find(under).size_bytes if under else fetching.point.size_bytes
     found = os.statvfs(to)
-    free = found.f_bavail * found.f_frsize
+    free = (found.f_bavail if os.geteuid() else found.f_bfree) * found.f_frsize
     if needed > free:
         raise DiskFull(
             f"no room for point {fetching.point.id} of {fetching.point.component} in {to}",
@@ -135,35 +136,32 @@ class _Restore:
             return None
         match item.kind:
             case Kind.FOLDER:
-                self._folder(target)
+                self._folder(target, named=True)
                 self._later.folder(target, entry)
                 return None
             case Kind.LINK:
-                self._parent(target.parent)
+                self._folder(target.parent)
                 self._later.link(target, entry)
                 return None
             case Kind.FILE:
-                self._parent(target.parent)
+                self._folder(target.parent)
                 return target
 
-    def _parent(self, path: Path) -> None:
-        """A folder that something is put into, whether or not it has an entry of its own."""
-        if path not in self._folders and path != self._to and not path.exists():
-            self._folder(path)
-            self._later.made(path)
-
-    def _folder(self, path: Path) -> None:
-        """Make a folder and those above it. One that is there is used, unless it is a link."""
-        if path in self._folders or path == self._to:
+    def _folder(self, path: Path, *, named: bool = False) -> None:
+        """Make a folder and those above it. One that is there is used; below `to`, it must not be a link."""
+        if path in self._folders or path == self._to or (not path.is_relative_to(self._to) and path.is_dir()):
             return
         if len(self._folders) > 4096:
             self._folders.clear()
-        self._parent(path.parent)
+        self._folder(path.parent)
         try:
             path.mkdir(mode=0o700)
         except FileExistsError:
             if not stat.S_ISDIR(path.lstat().st_mode):
                 raise TargetNotEmpty(f"{path} is there already, and is no folder") from None
+        else:
+            if not named:
+                self._later.made(path)
         self._folders.add(path)
 
     # ── the others ──

@@ -26,7 +26,8 @@ from backstay.vault import age
 
 _LARGEST = 65_536
 _SIGNER = re.compile(r"BACKSTAY-WRITER-KEY-1 ([0-9a-f]{64})\Z")
-_TRUST = re.compile(r"BACKSTAY-TRUST-1 ([0-9a-f]{64})\Z")
+TRUST = "BACKSTAY-TRUST-1"
+_TRUST = re.compile(rf"{TRUST} ([0-9a-f]{{64}})\Z")
 
 
 @dataclass(frozen=True, slots=True)
@@ -50,7 +51,8 @@ class Keyring:
     seed: bytes | None = field(default=None, repr=False)
     """Of the Ed25519 key that signs."""
     trusted: frozenset[bytes] = frozenset()
-    """Roots that this keyring believes. Empty: the root of the first vault that it opens is taken at its word."""
+    """Roots that this keyring believes, beside its own writer's key. Empty: it reads from any vault, and writes to
+    those alone that it made itself."""
     passphrases: tuple[str, ...] = field(default=(), repr=False)
 
     @classmethod

@@ -58,6 +58,8 @@ class Opened:
     vault: bytes
     plan: str
     root: bytes
+    root_known: bool
+    """Whether our keyring names this root. Else it is taken at its word, which is enough to read and not to write."""
     writers: dict[bytes, str]
     """Public key to role (`owner` or `writer`)."""
     epochs: dict[bytes, Epoch] = field(repr=False)

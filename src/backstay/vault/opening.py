@@ -18,7 +18,7 @@ from backstay.values import stamp
 from backstay.vault import names
 from backstay.vault.codec import hex_of, text_of
 from backstay.vault.frames import FORMAT
-from backstay.vault.keyring import Keyring, Recipient
+from backstay.vault.keyring import TRUST, Keyring, Recipient
 from backstay.vault.keys import (
     Bundle,
     Opened,
@@ -97,7 +97,8 @@ def unlock(store: Store, keys: Keyring) -> Opened:
         vault, plan = hex_of(header, "vault", 16), text_of(header, "plan")
     except ValueError as error:
         raise Damaged(f"the header of the vault in {store.describe()} is damaged: {error}") from None
-    if keys.trusted and root not in keys.trusted | {keys.writer}:
+    known = root == keys.writer or root in keys.trusted
+    if keys.trusted and not known:
         raise WrongKey(
             f"the vault in {store.describe()} was made by somebody whom this key does not trust",
             detail=f"its root is {root.hex()}",
@@ -106,7 +107,7 @@ def unlock(store: Store, keys: Keyring) -> Opened:
     owners = [public for public, role in writers.items() if role == "owner"]
     epochs, id_key = open_epochs(store, keys, family, root, owners)
     return Opened(
-        family, vault, plan, root, writers, epochs,
+        family, vault, plan, root, known, writers, epochs,
         derived(id_key, "chunk ids"), derived(id_key, "node ids"), derived(id_key, "object names"),
     )  # fmt: skip
 
@@ -126,4 +127,11 @@ def refuse_unless_writer(opened: Opened, keys: Keyring) -> None:
     if keys.writer not in opened.writers:
         raise WrongKey(
             "this key is not enrolled as a writer of the vault", detail=f"signing key {keys.writer.hex()[:16]}…"
+        )
+    if not opened.root_known:
+        # Else whoever can write to the store could put a vault of his own there, and read what we seal to it.
+        raise WrongKey(
+            "this key does not know the root of the vault, so it may not write to it",
+            detail=f"the root is {opened.root.hex()}",
+            hint=f"compare that with what the owner says, and add the line `{TRUST} <root>` to the key file",
         )

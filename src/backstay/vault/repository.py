@@ -45,17 +45,22 @@ class Repository:
         self._keys = keys
         self._boxes: dict[Key, Box] = {}
 
+    @property
+    def root_known(self) -> bool:
+        """Whether our key names the root of this vault. If not, it could be a forged one: say `not verified`."""
+        return self.opened.root_known
+
     # ── points ──
 
     def begin(self, component: ComponentName, *, plan: Digest, now: datetime) -> Writing:
         refuse_unless_writer(self.opened, self._keys)
         id = self._reserve(component, utc(now), plan)
         # Listed after the reservation: what these points use is then safe from any pruner until we are done.
-        parent, root = self._newest(component)
+        parent, root, trouble = self._newest(component)
         base = None
         if parent is not None:
             base = Base(Shelf(self.store, self.opened, component), root, self._packs(component))
-        return Writing(self.store, self.opened, self._keys, Reservation(id, component, plan, parent), base)
+        return Writing(self.store, self.opened, self._keys, Reservation(id, component, plan, parent, trouble), base)
 
     def _packs(self, component: ComponentName) -> dict[bytes, int]:
         """The packs of a component, and how long each is."""
@@ -78,19 +83,22 @@ class Repository:
             detail="every random name was taken: put-if-absent does not work there",
         )
 
-    def _newest(self, component: ComponentName) -> tuple[PointId | None, Content]:
-        """The newest point that can be opened. A damaged one must not stop a backup: it is passed over."""
+    def _newest(self, component: ComponentName) -> tuple[PointId | None, Content, str]:
+        """The newest point that can be opened, and what is wrong with newer ones: they must not stop a backup."""
         newest: tuple[Point, Content] | None = None
+        trouble: list[str] = []
         for key in sorted(self._sealed_keys(component), reverse=True):
             if newest is not None and names.read_point(key)[1][:16] != newest[0].id[:16]:
                 break  # ids sort by the second, and no further
             try:
                 found = self.sealed_at(key)
-            except (Damaged, ObjectMissing):
+            except (Damaged, ObjectMissing, WrongKey) as error:
+                trouble.append(error.message)
                 continue
             if found is not None and (newest is None or _age(found[0]) > _age(newest[0])):
                 newest = found
-        return (None, Nothing()) if newest is None else (newest[0].id, newest[1])
+        said = "; ".join(trouble)
+        return (None, Nothing(), said) if newest is None else (newest[0].id, newest[1], said)
 
     def points(self, component: ComponentName | None = None) -> list[Point]:
         found, damaged = self.survey(component)

@@ -38,6 +38,8 @@ class Reservation:
     component: ComponentName
     plan: Digest
     parent: PointId | None
+    trouble: str = ""
+    """Why a newer point than the parent could not be used, where one is there."""
 
 
 class Writing:
@@ -93,10 +95,16 @@ class Writing:
             id=of.id, component=of.component, lineage=sealing.lineage, parent=of.parent, way=sealing.way,
             began=sealing.began, ended=sealing.ended, newest=sealing.newest, newest_source=sealing.newest_source,
             size_bytes=size_bytes, stored_bytes=self._outbox.stored_bytes, files=files, plan=of.plan,
-            writer=fingerprint(self._keys.writer or b""), about=dict(sealing.about),
+            writer=fingerprint(self._keys.writer or b""), about={**sealing.about, **self._trouble()},
         )  # fmt: skip
         self._make_real(point, root)
         return point
+
+    def _trouble(self) -> dict[str, str]:
+        """A past that cannot be read must not stop a backup, and must not go unsaid either."""
+        met = self._base.trouble if self._base else None
+        said = [self._reservation.trouble, met.message if met else ""]
+        return {"vault": "; ".join(filter(None, said))} if any(said) else {}
 
     def _refuse_what_is_condemned(self) -> None:
         if self._base is None:
