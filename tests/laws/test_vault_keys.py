@@ -107,18 +107,6 @@ def test_a_vault_can_be_read_by_every_recipient() -> None:
     assert held(open_vault(store, "local", HOST).open(point.id)) == expected(SMALL)
 
 
-def test_a_passphrase_opens_a_vault_and_another_does_not() -> None:
-    store = MemoryStore()
-    recipients = [_address(OWNER), Passphrase("correct horse battery", "safe")]
-    create(store, plan_name="p", keys=OWNER, recipients=recipients, now=NOW)
-    point = back_up(open_vault(store, "local", OWNER), SMALL)
-    by_words = open_vault(store, "local", Keyring(passphrases=("correct horse battery",)))
-    assert held(by_words.open(point.id)) == expected(SMALL)
-    with pytest.raises(WrongKey) as caught:
-        open_vault(store, "local", Keyring(passphrases=("incorrect horse",)))
-    assert "passphrase safe" in caught.value.detail
-
-
 def test_an_address_that_is_none_is_refused() -> None:
     with pytest.raises(WrongKey, match="not an age recipient"):
         create(MemoryStore(), plan_name="p", keys=OWNER, recipients=["age1nonsense"], now=NOW)
