@@ -1,4 +1,4 @@
-"""A passphrase opens a vault. Deriving a key from words is slow on purpose (scrypt), so this is no law of the fast part."""
+"""A passphrase opens a vault. Deriving a key from words is slow on purpose (scrypt): too slow for the fast part."""
 
 import pytest
 
