@@ -499,3 +499,42 @@ _PLAIN = """
     finally:
         stop_server(data, timedelta(seconds=5), SystemClock(), lambda: False)
 """
+
+
+# ── elsewhere ────────────────────────────────────────────────────────────────────────────────────
+
+
+def test_a_drill_beside_production_touches_nothing_of_it(make_postgres: MakePostgres, tmp_path: Path) -> None:
+    """The copied configuration names production's port, its archive and its tablespaces."""
+    fast, archive = empty(tmp_path / "fast"), empty(tmp_path / "archive")
+    production = make_postgres(conf={**CONF, "archive_mode": "on", "archive_command": f"cp %p {archive}/%f"})
+    with production.connect() as db:
+        db.execute(SQL("CREATE TABLESPACE fast LOCATION {}").format(str(fast)))
+        db.execute("CREATE TABLE there TABLESPACE fast AS SELECT n FROM generate_series(1, 1000) n")
+    vault = MemoryVault()
+    point = take(keeper_of(production, tmp_path), vault)
+    room, port = empty(tmp_path / "room"), free_port()
+    dsn = f"postgresql://postgres@127.0.0.1:{port}/postgres"
+    place = PostgresPlace(dsn, data=room / "data", way=PostgresWay.LOCAL, site="sandbox", scratch=tmp_path)
+    keeper = PostgresKeeper(place, SystemClock())
+    shown = "SELECT concat_ws(' ', current_setting('archive_mode'), current_setting('listen_addresses'))"
+    try:
+        for number in (1, 2):
+            run = RunId(f"drill-{number}")
+            done = keeper.restore(vault.open(point.id), acting(run=run))
+            assert isinstance(done, Succeeded)
+            assert done.values["port"] == str(port)
+            with keeper.live() as live:
+                assert live.counts() == {"public.there": 1000}
+                assert live.ask(shown) == "off 127.0.0.1"
+                assert str(live.ask("SELECT current_setting('cluster_name')")).startswith("backstay-")
+            torn_down = keeper.preserve(acting(run=RunId(f"drill-{number}-end")))
+            assert isinstance(torn_down, Succeeded)
+            shutil.rmtree(torn_down.values["kept"])
+            here = {path.name for path in room.iterdir() if path.is_dir()}
+            assert here == {f"data.tablespaces-drill-{number}"}, "the one before is swept by the next"
+    finally:
+        stop_server(room / "data", timedelta(seconds=10), SystemClock(), lambda: False)
+    assert not list(fast.glob("backstay-*")), "nothing of ours is on production's disk"
+    assert not list(archive.glob("*.history")), "and nothing in its archive"
+    assert production.running

@@ -150,6 +150,7 @@ class Recovery:
         for other in self.site.data.parent.glob(f"{self.site.data.name}.beside-*"):
             if other.is_dir() and other != self.beside:
                 erase_beside(other)
+        erase_unused_tablespaces(self.site, self.acting.run)
         point = str(self.point.point.id)
         if found is None or found.run != self.acting.run:
             return Marker(self.acting.run, self.acting.epoch, "none", point)
@@ -289,12 +290,14 @@ class Recovery:
         self.reached(stage)
 
     def _spaces(self) -> dict[int, Path]:
-        """A folder inside the old location: on the same disk, and nothing that is there is touched."""
+        """A folder inside the old location: on the same disk, and nothing that is there is touched. Elsewhere (a drill,
+        another host) beside the data: the old locations are somebody else's."""
         found: dict[int, Path] = {}
         for space in self.physical.tablespaces:
             location = Path(space.location)
             base = location.parent if _OURS.match(location.name) else location
-            found[space.oid] = base / f"backstay-{self.acting.run}"
+            elsewhere = self.site.tablespaces(self.acting.run) / str(space.oid)
+            found[space.oid] = base / f"backstay-{self.acting.run}" if self.starting.at_home else elsewhere
         return found
 
     def _need_room(self, spaces: Mapping[int, Path]) -> None:
@@ -306,8 +309,7 @@ class Recovery:
         needed = {parent: self.point.point.size_bytes - sum(sizes.values()) + 2 * segment_bytes + _MARGIN_BYTES}
         with room(parent, "looking for room"):
             for oid, folder in spaces.items():
-                base = folder.parent
-                base.mkdir(mode=0o700, parents=True, exist_ok=True)
+                base = next(above for above in folder.parents if above.is_dir())
                 disk = next((seen for seen in needed if seen.stat().st_dev == base.stat().st_dev), base)
                 needed[disk] = needed.get(disk, 0) + sizes[oid]
         for folder, size_bytes in needed.items():
@@ -330,7 +332,7 @@ class Recovery:
                 path.write_text(f"# {number} was used by another history of this cluster\n")
 
     def _erase(self, spaces: Mapping[int, Path]) -> None:
-        for folder in spaces.values():
+        for folder in (*spaces.values(), self.site.tablespaces(self.acting.run)):
             if folder.exists():
                 shutil.rmtree(folder)
         if self.beside.exists():
@@ -352,6 +354,15 @@ def erase_beside(beside: Path) -> None:
             if link.is_symlink() and link.readlink().name == f"backstay-{run}":
                 shutil.rmtree(link.readlink(), ignore_errors=True)
     shutil.rmtree(beside)
+
+
+def erase_unused_tablespaces(site: Site, run: str) -> None:
+    """Folders of tablespaces beside the data, of drills that are over: no cluster that is still here links to them."""
+    clusters = [path for path in site.data.parent.glob(f"{site.data.name}*") if (path / "pg_tblspc").is_dir()]
+    used = {link.readlink().parent for path in clusters for link in (path / "pg_tblspc").iterdir() if link.is_symlink()}
+    for folder in site.data.parent.glob(f"{site.data.name}.tablespaces-*"):
+        if folder not in used and folder != site.tablespaces(run):
+            shutil.rmtree(folder)
 
 
 def _answers(site: str, how: str) -> TargetAlive:

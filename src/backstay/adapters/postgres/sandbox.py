@@ -15,6 +15,7 @@ from backstay.adapters.postgres.place import PostgresPlace
 from backstay.adapters.postgres.private import PrivateServer, need_server
 from backstay.adapters.postgres.programs import find, ourselves
 from backstay.adapters.postgres.session import one
+from backstay.adapters.postgres.starting import libraries_to_keep
 from backstay.errors import PointRefuted, ToolFailed
 from backstay.facts import CheckResult
 from backstay.ports import Clock, PointReader, Progress, unwatched
@@ -60,6 +61,7 @@ def sandbox(
         settings = {
             **CARELESS,
             "recovery_target_timeline": str(physical.timeline),
+            "shared_preload_libraries": ",".join(libraries_to_keep(physical.about, programs)),
             "max_replication_slots": str(max(10, _number(physical.about.get("max_replication_slots", "")))),
         }
         server = PrivateServer(

@@ -2,7 +2,8 @@
 
 Beside the data directory `<data>` stand at most: `<data>.backstay.lock`, held by whoever acts and by everything it
 starts; `<data>.backstay.json`, which says how far a recovery is; `<data>.beside-<run>`, what is being restored;
-`<data>.damaged-<run>`, what was there before. All changes of state are renames, so a look by names tells the truth.
+`<data>.damaged-<run>`, what was there before; `<data>.tablespaces-<run>`, in a drill. All changes of state are renames,
+so a look by names tells the truth.
 """
 
 import json
@@ -60,6 +61,10 @@ class Site:
 
     def beside(self, run: str) -> Path:
         return self.data.with_name(f"{self.data.name}.beside-{run}")
+
+    def tablespaces(self, run: str) -> Path:
+        """Where tablespaces go that did not have their places here."""
+        return self.data.with_name(f"{self.data.name}.tablespaces-{run}")
 
     @property
     def marker_path(self) -> Path:

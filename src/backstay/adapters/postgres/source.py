@@ -34,6 +34,7 @@ _SETTINGS = (
     "data_checksums",
     "port",
     "max_replication_slots",
+    "shared_preload_libraries",
     "ssl_cert_file",
     "ssl_key_file",
     "ssl_ca_file",
@@ -64,7 +65,8 @@ class Source:
 
     def about(self) -> dict[str, str]:
         """Notes for the point."""
-        kept = ("server_version", "server_version_num", "port", "config_file", "hba_file", "ident_file")
+        kept = ("server_version", "server_version_num", "port", "config_file", "hba_file", "ident_file",
+                "shared_preload_libraries")  # fmt: skip
         return {
             **{key: self.settings.get(key, "") for key in kept},
             "system": str(self.system),
