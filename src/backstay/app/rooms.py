@@ -8,43 +8,15 @@ from backstay import engine
 from backstay.app.driving import new_run
 from backstay.app.estate import SANDBOX, keeper_of, supported, workloads_of
 from backstay.app.home import Home
-from backstay.errors import BackstayError, NotAuthorised, NotSupported, RunBusy, StepFailed
+from backstay.app.walls import places
+from backstay.app.walls import refuse_shared_places as refuse_shared_places
+from backstay.errors import BackstayError, RunBusy, StepFailed
 from backstay.facts import Succeeded
 from backstay.machine import RunState
-from backstay.plan import PRIMARY, Component, FilesSource, Mode, PerSite, Plan, PostgresSource, SqliteSource
+from backstay.plan import Component, Mode, Plan
 from backstay.ports import Acting
 from backstay.values import ComponentName, RunId, StepId
 from backstay.verify import NoneGood, candidates, choose
-
-
-def refuse_shared_places(home: Home) -> None:
-    """A drill may not touch a place that production uses. Raises NotSupported without a sandbox, NotAuthorised for a
-    component whose place in it is production's own."""
-    if SANDBOX not in home.plan.sites:
-        raise NotSupported(
-            "the plan has no site `sandbox`, so there is no room to drill in",
-            hint="add one under `sites:`, with its own endpoints and processes, and an address for each component",
-        )
-    for component in home.plan.components.values():
-        for value in _places(component):
-            here, there = value.on(SANDBOX), value.on(PRIMARY)
-            if not supported(component) or here is None or there is None:
-                continue
-            if here.render(home.secrets.value) == there.render(home.secrets.value):
-                raise NotAuthorised(
-                    f"a drill would touch production: {component.name} has one place for both sites",
-                    hint=f"give {component.name} a place of its own for the site sandbox",
-                )
-
-
-def _places(component: Component) -> tuple[PerSite, ...]:
-    match component.source:
-        case PostgresSource(url=url, data=data):
-            return (url,) if data is None else (url, data)
-        case SqliteSource(path=path) | FilesSource(path=path):
-            return (path,)
-        case _:
-            return ()
 
 
 def make_ready(home: Home, plan: Plan, restored: Collection[ComponentName], say: Callable[[str], None]) -> None:
@@ -58,6 +30,7 @@ def make_ready(home: Home, plan: Plan, restored: Collection[ComponentName], say:
             f"the sandbox is in use: {id} has not ended",
             hint=f"go on with it by `backstay resume {id}`, or end it: `backstay run cancel {id}`, then resume",
         )
+    refuse_shared_places(home, plan)
     acting = Acting(new_run("room", home.clock.now()), StepId("make-ready"), 1, 1)
     for line in _clear(home, plan, acting):
         say(line)
@@ -77,6 +50,11 @@ def make_ready(home: Home, plan: Plan, restored: Collection[ComponentName], say:
 def tear_down(home: Home, plan: Plan, run: RunState) -> list[str]:
     """Stop what runs in the room, and erase what was restored there. What could not be is said, and fails nothing: the
     drill is over, and its result stands."""
+    try:
+        # Again: a link or a name may lead elsewhere by now, and what is erased does not come back.
+        refuse_shared_places(home, plan)
+    except BackstayError as error:
+        return [f"nothing was taken out of the sandbox: {error.message} ({error.detail})"]
     return _clear(home, plan, Acting(RunId(f"{run.started.run}-end"), StepId("tear-down"), 1, run.epoch + 1))
 
 
@@ -85,7 +63,7 @@ def _lodgers(plan: Plan) -> list[Component]:
     return [
         component
         for component in plan.components.values()
-        if supported(component) and all(place.on(SANDBOX) is not None for place in _places(component))
+        if supported(component) and all(place.on(SANDBOX) is not None for place in places(component))
     ]
 
 
