@@ -11,7 +11,9 @@ from hypothesis import strategies as st
 
 from backstay.adapters.objectstore import FolderStore, MemoryStore
 from backstay.errors import Damaged, Lapsed, StoreUnreachable, VaultExists
+from backstay.facts import CheckResult, Proof, Rung, Verdict
 from backstay.ports import Cutter, Key
+from backstay.values import VaultName
 from backstay.vault import Repository, check, create, open_vault
 from backstay.vault.boxes import seal_json
 from backstay.vault.cutters import LEAST, MOST, PAGE, SMALL_WHOLE
@@ -350,6 +352,19 @@ def test_a_damaged_point_before_does_not_stop_a_backup() -> None:
     assert point.parent is None
     assert key in point.about["vault"]
     assert held(vault.open(point.id)) == expected(SMALL)
+
+
+def test_a_point_after_one_whose_bytes_were_refuted_shares_nothing_with_it() -> None:
+    """Else one flipped bit would be in every later point, and none could ever be proven again."""
+    store, vault = _with_one_point()
+    first = vault.points()[0]
+    for key in [listed.key for listed in store.list("packs/")]:
+        store.objects[key] = store.objects[key][:200] + b"\xff" * 50 + store.objects[key][250:]
+    check = CheckResult("B01", Rung.BYTES, "bytes", Verdict.FAILED, "damaged")
+    vault.keep_proof(Proof(first.id, DB, VaultName("local"), "full", later(1), later(2), None, (check,)))
+    second = back_up(open_vault(store, "local", keyring()), SMALL, now=later(3))
+    assert held(open_vault(store, "local", keyring()).open(second.id)) == expected(SMALL)
+    assert second.parent == first.id
 
 
 def test_a_damaged_point_does_not_hide_the_sound_ones() -> None:

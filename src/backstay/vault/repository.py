@@ -11,7 +11,7 @@ from datetime import datetime
 from typing import Any
 
 from backstay.errors import BackstayError, Damaged, Lapsed, NoSuchPoint, ObjectMissing, StoreUnreachable, WrongKey
-from backstay.facts import Hold, Point, Proof
+from backstay.facts import Hold, Point, Proof, Verdict
 from backstay.facts.shapes import Shape
 from backstay.facts.stored import hold as hold_shape
 from backstay.facts.stored import point as point_shape
@@ -30,6 +30,9 @@ from backstay.vault.packs import parse_key
 from backstay.vault.reader import Reading
 from backstay.vault.shelf import Shelf
 from backstay.vault.writer import Reservation, Writing
+
+_BYTES_READ = "B01"
+"""The check of `verify.CODES` that says whether every byte of a point could be read back."""
 
 
 def open_vault(store: Store, name: str, keys: Keyring) -> "Repository":
@@ -58,9 +61,21 @@ class Repository:
         # Listed after the reservation: what these points use is then safe from any pruner until we are done.
         parent, root, trouble = self._newest(component)
         base = None
-        if parent is not None:
+        if parent is not None and self._is_spoilt(parent):
+            trouble = f"bytes of {parent} are damaged, says its proof: everything was stored anew"
+        elif parent is not None:
             base = Base(Shelf(self.store, self.opened, component), root, self._packs(component))
         return Writing(self.store, self.opened, self._keys, Reservation(id, component, plan, parent, trouble), base)
+
+    def _is_spoilt(self, point: PointId) -> bool:
+        """Whether the newest proof that looked found bytes of the point damaged. A new point that shared them would be
+        damaged too, and so would every one after it: it stores everything anew instead."""
+        try:
+            found = self.proofs(point)
+        except (Damaged, ObjectMissing, WrongKey):
+            return False  # nobody can tell; the next proof of the new point will
+        looked = [check for proof in found for check in proof.checks if check.code == _BYTES_READ]
+        return bool(looked) and looked[-1].verdict is Verdict.FAILED
 
     def _packs(self, component: ComponentName) -> dict[bytes, int]:
         """The packs of a component, and how long each is."""
