@@ -4,8 +4,9 @@ Everything is asked through the command line, as `estate.backstay("backup")`, in
 environment of its own. Whatever it answers is searched for secrets and for tracebacks, in every test.
 
 Making one takes some seconds, so it is made once per session and copied: `fresh` has a seeded database and a plan, and
-nothing else; `protected` has a vault as well, with proven points. Nothing runs in either before
-`start()`. All copies have the same ports: a restored server comes back on the port that its point was taken on.
+nothing else; `protected` has a vault as well, with proven points; nothing runs in either before `start()`. `struck` is
+`protected` after the disaster, running. All copies have the same ports: a restored server comes back on the port that
+its point was taken on.
 """
 
 import json
@@ -30,7 +31,7 @@ from psycopg.conninfo import conninfo_to_dict
 from psycopg.sql import SQL, Identifier
 
 from fix_catalytic import EXAMPLES
-from fix_postgres import free_port, postgres_bin, run, until
+from fix_postgres import MakePostgres, free_port, making, postgres_bin, run, until
 
 PORTS = ("28400", "28401", "28432", "28433")
 """Of the example's plan: the application and its database, then the sandbox's."""
@@ -44,6 +45,56 @@ RECOVER = ("recover", SCENARIO, "--by", PERSON, "--reason", "tables are gone", "
 
 Rows = Mapping[str, tuple[int, str]]
 """Of each table: how many rows, and a checksum of all of them, whatever their order."""
+
+
+# ── processes in a folder ────────────────────────────────────────────────────────────────────────
+
+
+@dataclass(frozen=True, slots=True)
+class Running:
+    """A process, as it was when we looked."""
+
+    pid: int
+    name: str
+    folder: Path
+    words: tuple[str, ...]
+
+    def process(self) -> psutil.Process | None:
+        with suppress(psutil.NoSuchProcess):
+            return psutil.Process(self.pid)
+        return None
+
+
+def running_below(folder: Path) -> list[Running]:
+    """By their working directory: commands stand in the home, PostgreSQL in its data, nobody else in either."""
+    found: list[Running] = []
+    for process in psutil.process_iter():
+        with suppress(psutil.Error, OSError):
+            where = Path(process.cwd())
+            if where.is_relative_to(folder) and process.status() != psutil.STATUS_ZOMBIE:
+                found.append(Running(process.pid, process.name(), where, tuple(process.cmdline())))
+    return found
+
+
+def end_everything(folder: Path) -> None:
+    while running := [process for seen in running_below(folder) if (process := seen.process()) is not None]:
+        for process in running:
+            with suppress(psutil.Error):
+                process.kill()
+        psutil.wait_procs(running, timeout=1.0)
+
+
+_JANITOR = """
+import sys
+sys.stdin.read()
+sys.path[:0] = sys.argv[2:]
+import pathlib, fix_estate
+fix_estate.end_everything(pathlib.Path(sys.argv[1]))
+"""
+"""Reads until its other end is closed, also because pytest was killed; then nothing that stands in the folder stays."""
+
+
+# ── an estate ────────────────────────────────────────────────────────────────────────────────────
 
 
 @dataclass(frozen=True, slots=True)
@@ -97,6 +148,7 @@ class Estate:
     secrets: Mapping[str, str]
     api: subprocess.Popen[bytes] | None = field(default=None)
     writer: subprocess.Popen[bytes] | None = field(default=None)
+    begun: list[Begun] = field(default_factory=list[Begun])
 
     # ── the command line ─────────────────────────────────────────────────────────────────────────
 
@@ -105,9 +157,7 @@ class Estate:
         kept = {name: value for name, value in os.environ.items() if not name.startswith(("PG", "BACKSTAY_"))}
         return {
             **kept,
-            "DEMO_PYTHON": sys.executable,
-            "DEMO_EXAMPLES": str(EXAMPLES),
-            "PYTHONPATH": str(EXAMPLES),
+            "PYTHONPATH": f"{EXAMPLES.parent / 'src'}:{EXAMPLES}",
             "PYTHONDONTWRITEBYTECODE": "",  # compiling everything anew would take longer than most commands
             "SMOKE_PASSWORD": self.secrets["smoke-password"],
             "DATABASE_URL": self.secrets["database-url"],
@@ -148,7 +198,8 @@ class Estate:
             text=True,
             start_new_session=True,
         )
-        return Begun(tuple(map(str, words)), process)
+        self.begun.append(Begun(tuple(map(str, words)), process))
+        return self.begun[-1]
 
     def end(self, begun: "Begun") -> Done:
         out, err = begun.process.communicate(timeout=LONGEST_S)
@@ -215,12 +266,12 @@ class Estate:
         self.start_database()
         self.start_api()
 
-    def start_api(self) -> None:
+    def start_api(self, *, healthy: bool = True) -> None:
         port = self.ports["28400"]
         (self.folder / "run").mkdir(exist_ok=True)
         self.api = self._launch("api", "serve", "--port", str(port))
         (self.folder / "run" / "api.pid").write_text(f"{self.api.pid}\n")
-        until(self.healthy, "the application answers")
+        until(lambda: self.health() in ((200,) if healthy else (200, 503)), "the application answers")
 
     def start_writer(self) -> None:
         """Customers who add rows, and note each that was committed."""
@@ -234,11 +285,12 @@ class Estate:
         self.writer.wait(LONGEST_S)
         self.writer = None
 
-    def healthy(self) -> bool:
+    def health(self) -> int:
+        """What `/health` answers; 0: nobody does."""
         try:
-            return httpx2.get(f"http://127.0.0.1:{self.ports['28400']}/health", timeout=10.0).status_code == 200
+            return httpx2.get(f"http://127.0.0.1:{self.ports['28400']}/health", timeout=10.0).status_code
         except httpx2.TransportError:
-            return False
+            return 0
 
     def catalytic(self, *words: str) -> str:
         """One verb of the application's own command line; what it printed."""
@@ -264,18 +316,18 @@ class Estate:
 
     # ── what runs ────────────────────────────────────────────────────────────────────────────────
 
-    def processes(self) -> list[psutil.Process]:
+    def running(self) -> list[Running]:
         """Whatever runs in this home, whoever started it."""
-        return processes_below(self.folder)
-
-    def names(self) -> set[str]:
-        return {_name(process) for process in self.processes()} - {""}
+        return running_below(self.folder)
 
     def close(self) -> None:
         end_everything(self.folder)
         for child in (self.api, self.writer):
             if child is not None:
                 child.wait(LONGEST_S)
+        for begun in self.begun:
+            if begun.process.returncode is None:
+                begun.process.communicate()
 
 
 def program() -> list[str]:
@@ -304,41 +356,11 @@ def amcheck(bin_dir: Path, dsn: str) -> None:
     assert (ended.returncode, ended.stdout) == (0, ""), ended.stdout + ended.stderr
 
 
-# ── processes in a folder ────────────────────────────────────────────────────────────────────────
-
-
-def processes_below(folder: Path) -> list[psutil.Process]:
-    """By their working directory: commands stand in the home, PostgreSQL in its data, nobody else in either."""
-    found: list[psutil.Process] = []
-    for process in psutil.process_iter():
-        with suppress(psutil.Error, OSError):
-            if Path(process.cwd()).is_relative_to(folder) and process.status() != psutil.STATUS_ZOMBIE:
-                found.append(process)
-    return found
-
-
-def _name(process: psutil.Process) -> str:
-    with suppress(psutil.Error):
-        return process.name()
-    return ""
-
-
-def end_everything(folder: Path) -> None:
-    while running := processes_below(folder):
-        for process in running:
-            with suppress(psutil.Error):
-                process.kill()
-        psutil.wait_procs(running, timeout=1.0)
-
-
-_JANITOR = """
-import sys
-sys.stdin.read()
-sys.path[:0] = sys.argv[2:]
-import pathlib, fix_estate
-fix_estate.end_everything(pathlib.Path(sys.argv[1]))
-"""
-"""Reads until its other end is closed, also because pytest was killed; then nothing that stands in the folder stays."""
+def rows_in_point(estate: Estate, make_postgres: MakePostgres, to: Path, *words: str) -> Rows:
+    """A point is laid down in the folder `to`, and a server of ours is started on that."""
+    estate.backstay("restore", DATABASE, "--to", to, *words).good()
+    server = make_postgres(data=to / "data")
+    return rows_of(server.dsn("catalytic"), password=estate.secrets["postgres-password"])
 
 
 # ── making one ───────────────────────────────────────────────────────────────────────────────────
@@ -365,8 +387,10 @@ def make(folder: Path) -> Estate:
     plan = (EXAMPLES / "catalytic" / "backstay.yaml").read_text()
     for usual, chosen in ports.items():
         plan = plan.replace(usual, str(chosen))
-    plan = plan.replace('"${env:DEMO_PYTHON}"', sys.executable)
     (folder / "backstay.yaml").write_text(plan)
+    launcher = folder / "catalytic"
+    launcher.write_text(f'#!/bin/sh\nPYTHONPATH="{EXAMPLES}" exec "{sys.executable}" -m catalytic "$@"\n')
+    launcher.chmod(0o755)
     estate = Estate(folder, ports, postgres_bin(), known)
     _make_database(estate, password)
     return estate
@@ -435,6 +459,27 @@ def protected_original(estates: Path, fresh_original: Estate) -> Estate:
     return estate
 
 
+@pytest.fixture(scope="session")
+def struck_original(estates: Path, protected_original: Estate) -> Estate:
+    estate = copy_of(protected_original, estates / "struck")
+    try:
+        estate.start()
+        estate.backstay("smoke").good()
+        estate.wreck()
+        assert estate.backstay("smoke").code == 64
+        estate.stop_database()
+    finally:
+        estate.close()
+    return estate
+
+
+@pytest.fixture(scope="session")
+def point_rows(tmp_path_factory: pytest.TempPathFactory, protected_original: Estate) -> Rows:
+    """What stands in the point of `protected` itself."""
+    with making(tmp_path_factory.mktemp("servers")) as make_postgres:
+        return rows_in_point(protected_original, make_postgres, tmp_path_factory.mktemp("point") / "laid")
+
+
 @pytest.fixture
 def lend(estates: Path) -> Iterator[Callable[[Estate], Estate]]:
     """A copy of an original, that ends with the test."""
@@ -460,3 +505,13 @@ def fresh(lend: Callable[[Estate], Estate], fresh_original: Estate) -> Estate:
 def protected(lend: Callable[[Estate], Estate], protected_original: Estate) -> Estate:
     """The same with a key, a vault and a proven point of each component; nothing runs."""
     return lend(protected_original)
+
+
+@pytest.fixture
+def struck(lend: Callable[[Estate], Estate], struck_original: Estate) -> Estate:
+    """The disaster has happened to `protected`, and the smoke checks saw it; the damaged server and the application on
+    it run."""
+    estate = lend(struck_original)
+    estate.start_database()
+    estate.start_api(healthy=False)
+    return estate
