@@ -24,6 +24,9 @@ READ = "read"
 
 FAR = timedelta(days=366 * 50)
 
+CLOCK_TOLERANCE = timedelta(minutes=1)
+"""Clocks of two machines may differ by this (as `verify` has it)."""
+
 
 @dataclass(frozen=True, slots=True)
 class Due:
@@ -35,7 +38,9 @@ class Due:
 def due(component: Component, points: Iterable[Point], now: datetime, tz: str) -> list[Due]:
     """The points of the component that are due by its schedules, the one to take first. A full point serves an
     incremental schedule too, so at most one is due."""
-    own = sorted((point for point in points if point.component == component.name), key=lambda point: point.began)
+    every = [point for point in points if point.component == component.name]
+    # One that a wrong clock put into the future serves no schedule: else nothing would be due until then.
+    own = sorted((point for point in every if not _ahead(point, now)), key=lambda point: point.began)
     wanted: list[tuple[Literal["full", "incremental"], Schedule | None, list[Point]]] = [
         ("full", component.protect.full, [point for point in own if is_full(point)]),
         ("incremental", component.protect.incremental, own),
@@ -44,9 +49,9 @@ def due(component: Component, points: Iterable[Point], now: datetime, tz: str) -
         if schedule is None:
             continue
         if not serving:
-            return [
-                Due(kind, now, f"there is no {'' if kind == 'incremental' else 'full '}point of {component.name} yet")
-            ]
+            which = "that is not in the future" if len(own) < len(every) else "yet"
+            full = "" if kind == "incremental" else "full "
+            return [Due(kind, now, f"there is no {full}point of {component.name} {which}")]
         newest = serving[-1]
         since = next_after(schedule, newest.began, tz)
         if since is not None and since <= now:
@@ -58,7 +63,7 @@ def due(component: Component, points: Iterable[Point], now: datetime, tz: str) -
 
 def next_due(component: Component, points: Iterable[Point], now: datetime, tz: str) -> datetime | None:
     """When the next point is due; `now` or earlier: it is due already. None: no schedule says."""
-    own = list(points)
+    own = [point for point in points if not _ahead(point, now)]
     if found := due(component, own, now, tz):
         return found[0].since
     moments: list[datetime] = []
@@ -70,6 +75,10 @@ def next_due(component: Component, points: Iterable[Point], now: datetime, tz: s
             moment = next_after(schedule, max(point.began for point in serving), tz)
             moments += [moment] if moment else []
     return min(moments, default=None)
+
+
+def _ahead(point: Point, now: datetime) -> bool:
+    return utc(point.began) > utc(now) + CLOCK_TOLERANCE
 
 
 def is_full(point: Point) -> bool:
