@@ -4,6 +4,7 @@ Each verb turns words into a call of `app` and prints what came back. Only this 
 table in `errors`. Verbs import what they need when they run: `backstay --help` must not wait for a database driver.
 """
 
+import io
 import json
 import os
 import signal
@@ -40,6 +41,10 @@ def main(argv: Sequence[str] | None = None) -> None:
     as_json = "--json" in words
     # Asking to stop must look the same from a terminal, a service manager and a closed connection.
     signal.signal(signal.SIGTERM, signal.default_int_handler)
+    # A terminal that has no sign for "done" gets a question mark, and no error after the work was done.
+    for stream in (sys.stdout, sys.stderr):
+        if isinstance(stream, io.TextIOWrapper):  # it may be closed, or a test's
+            stream.reconfigure(errors="replace")
     try:
         app(words, exit_on_error=True)
     except BackstayError as error:

@@ -13,7 +13,7 @@ from rich.text import Text
 from backstay.app.home import Asked, Home
 from backstay.cli.options import Common
 from backstay.cli.options import Failed as Failed
-from backstay.cli.screen import consoles
+from backstay.cli.screen import consoles, forget_stdout
 from backstay.review import Document
 from backstay.values import stamp
 
@@ -62,7 +62,10 @@ class Page:
 
     def done(self, answer: Any = None) -> None:
         if self.common.json:
-            print(json.dumps(plain(answer if answer is not None else {}), indent=2))
+            try:
+                print(json.dumps(plain(answer if answer is not None else {}), indent=2), flush=True)
+            except BrokenPipeError:
+                forget_stdout()
 
 
 def plain(value: Any) -> Any:

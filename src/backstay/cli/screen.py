@@ -4,6 +4,7 @@ The run screen is a fold over the same facts that the journal holds, so what is 
 in words and signs, never in colour alone; a terminal of 80 columns is enough.
 """
 
+import os
 import sys
 import threading
 from collections.abc import Callable
@@ -41,9 +42,26 @@ STYLE = {WAITING: "dim", DOING: "bold cyan", DONE: "green", FAILED: "bold red", 
 MODE_STYLE = {Mode.LIVE: "bold white on red", Mode.DRILL: "bold white on blue", Mode.TABLETOP: "bold white on magenta"}
 
 
+class SteadyConsole(Console):
+    """A console whose reader may go away (`| head`, a closed session). Rich would end the program, and a recovery with
+    it; here it falls silent, and the exit code still says how it went."""
+
+    def on_broken_pipe(self) -> None:
+        self.quiet = True
+        if not self.stderr:
+            forget_stdout()
+
+
+def forget_stdout() -> None:
+    """Nobody reads our output any more: what is still buffered goes nowhere, also when the interpreter ends."""
+    nowhere = os.open(os.devnull, os.O_WRONLY)
+    os.dup2(nowhere, sys.stdout.fileno())
+    os.close(nowhere)
+
+
 def consoles(json: bool) -> tuple[Console, Console]:
     """Where results go (stdout), and where progress and errors go (stderr)."""
-    return Console(highlight=False), Console(stderr=True, highlight=False, quiet=json)
+    return SteadyConsole(highlight=False), SteadyConsole(stderr=True, highlight=False, quiet=json)
 
 
 @dataclass(slots=True)
