@@ -12,6 +12,8 @@ if TYPE_CHECKING:
     from backstay.app.home import Home
     from backstay.app.recovering import Prepared, Wanted
     from backstay.cli.printing import Page
+    from backstay.facts import PersonAsked
+    from backstay.machine import RunState
 
 run_app = App(name="run", help="Look at a run, answer its questions, skip or retry a step, cancel it.")
 
@@ -192,6 +194,7 @@ def _drive(page: "Page", home: "Home", run: str) -> None:
     from backstay.cli.screen import RunScreen
     from backstay.engine import Done, Waiting, WaitingFor
     from backstay.errors import WaitingForPerson
+    from backstay.machine import State
     from backstay.plan import Mode
     from backstay.values import RunId
 
@@ -211,7 +214,8 @@ def _drive(page: "Page", home: "Home", run: str) -> None:
                     asked = questions[0]
                     raise WaitingForPerson(
                         f"run {run} waits for {' or '.join(asked.who) or 'somebody'}: {asked.question}",
-                        hint=f"`backstay run answer {run} {asked.step} yes --by PERSON`, then `backstay resume`",
+                        hint=f"`backstay run answer {run} {asked.step} {_answer_to(ending.run, asked)} --by PERSON`, "
+                        "then `backstay resume`",
                     )
                 case Done():
                     break
@@ -221,7 +225,23 @@ def _drive(page: "Page", home: "Home", run: str) -> None:
         page.say(f"the whole report: backstay run show {id}", "dim")
     page.done(report.told)
     if ending.run.ended is not None and ending.run.ended.result != "recovered":
+        for failed in ending.run.in_state(State.FAILED) if ending.run.ended.result == "failed" else ():
+            page.note(
+                f"when what was in its way is gone: backstay run retry {run} {failed.step.id} --by PERSON --reason WHY, "
+                "then backstay resume"
+            )
         raise Failed(report.code)
+
+
+def _answer_to(run: "RunState", asked: "PersonAsked") -> str:
+    """What may be answered: only an approval takes *yes*."""
+    from backstay.machine import State
+    from backstay.plan import Approve
+
+    step = run.steps[asked.step]
+    if step.state is State.IN_DOUBT:
+        return "happened|did-not"
+    return "yes|no" if isinstance(step.step.verb, Approve) else "ANSWER"
 
 
 # ── what people say to a run ─────────────────────────────────────────────────────────────────────
