@@ -31,7 +31,7 @@ def estate(home: Home, plan: Plan, site: SiteName, mode: Mode, disaster: Between
         return Placed(site, keeper_of(home, plan.component(name), site))
 
     def vault(name: VaultName) -> Vault:
-        return home.vaults[name]
+        return home.vault(name)
 
     def workloads(kind: Literal["process", "deployment"]) -> Workloads:
         return workloads_of(home, plan.site(site), kind)

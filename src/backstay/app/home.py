@@ -15,12 +15,13 @@ from backstay.adapters import journal as journals
 from backstay.adapters.clock import SystemClock
 from backstay.adapters.objectstore import FolderStore
 from backstay.adapters.secrets import EnvironmentAndFiles
-from backstay.errors import BackstayError, NotSupported, PlanMissing, StoreUnreachable, WrongKey
+from backstay.errors import BackstayError, NotSupported, PlanMissing, PointNotVerified, StoreUnreachable, WrongKey
 from backstay.facts import Hold, PlanAdopted, Point, Proof
 from backstay.history import History, history
 from backstay.plan import Plan, Template
-from backstay.ports import Store, Vault
+from backstay.ports import Store
 from backstay.values import ComponentName, StreamName, VaultName
+from backstay.vault import Repository
 
 PLAN_FILE = "backstay.yaml"
 KEY_FILE = "backstay.key"
@@ -52,6 +53,14 @@ def find_plan(asked: Path | None, here: Path) -> Path:
         f"there is no {PLAN_FILE} in this folder or one above it",
         hint="write one with `backstay init`, or name it with --plan; a vault alone is opened with --vault",
     )
+
+
+@dataclass(frozen=True, slots=True)
+class Trouble:
+    """One thing that is wrong with a vault, and the exit code that it stands for."""
+
+    said: str
+    code: int
 
 
 class Home:
@@ -86,7 +95,7 @@ class Home:
         """From here on this plan holds: the one that a run froze, whatever the file says by now."""
         if self._frozen != plan:
             self._frozen = plan
-            self.__dict__.pop("vaults", None)  # they were those of another plan, if they were open
+            self.__dict__.pop("_opened", None)  # they were those of another plan, if they were open
 
     @cached_property
     def secrets(self) -> EnvironmentAndFiles:
@@ -131,12 +140,48 @@ class Home:
         return FolderStore(self.path(url))
 
     @cached_property
-    def vaults(self) -> Mapping[VaultName, Vault]:
-        """Every vault of the plan, opened; or the one folder that was named with --vault."""
+    def _opened(self) -> tuple[dict[VaultName, Repository], dict[VaultName, BackstayError]]:
+        """Every vault of the plan, or the one folder that was named with --vault: opened, or why it cannot be."""
         if self.asked.vault is not None:
             name = VaultName(self.asked.vault.name or "vault")
-            return {name: vault.open_vault(FolderStore(self.asked.vault.absolute()), name, self.keys)}
-        return {name: vault.open_vault(self.store(name), name, self.keys) for name in self.plan.vaults}
+            return {name: vault.open_vault(FolderStore(self.asked.vault.absolute()), name, self.keys)}, {}
+        keys, opened, closed = self.keys, dict[VaultName, Repository](), dict[VaultName, BackstayError]()
+        for name in self.plan.vaults:
+            try:
+                opened[name] = vault.open_vault(self.store(name), name, keys)
+            except BackstayError as error:
+                closed[name] = error
+        return opened, closed
+
+    @property
+    def vaults(self) -> Mapping[VaultName, Repository]:
+        """The vaults that can be opened. One of two that cannot must not stop a recovery; raises the reason when none
+        can."""
+        opened, closed = self._opened
+        if not opened and closed:
+            raise next(iter(closed.values()))
+        return opened
+
+    def vault(self, name: VaultName) -> Repository:
+        """Raises the reason why it cannot be opened."""
+        opened, closed = self._opened
+        if name in closed:
+            raise closed[name]
+        return opened[name]
+
+    def troubles(self) -> list["Trouble"]:
+        """What is wrong with the vaults: those that cannot be opened, points that cannot be read, an unknown root."""
+        opened, closed = self._opened
+        found = [Trouble(f"the vault {name} cannot be opened: {e.message}", e.code) for name, e in closed.items()]
+        for name, one in opened.items():
+            try:
+                found += [Trouble(f"in the vault {name}: {error.message}", error.code) for error in one.survey()[1]]
+            except StoreUnreachable as error:
+                found.append(Trouble(f"the vault {name} does not answer: {error.message}", error.code))
+            if not one.root_known:
+                said = f"the vault {name} was made by a key that yours does not know: its points are not verified"
+                found.append(Trouble(said, PointNotVerified.code))
+        return found
 
     # ── state ──
 
@@ -150,7 +195,7 @@ class Home:
     def journal(self) -> journals.OpenJournal:
         """The journal, with its epoch taken at the witness."""
         return journals.open_journal(
-            self.state, witness=lambda: self.vaults[self.plan.witness_vault()], clock=self.clock
+            self.state, witness=lambda: self.vault(self.plan.witness_vault()), clock=self.clock
         )
 
     def adopt(self, by: str) -> None:
@@ -173,7 +218,8 @@ class Home:
         away: BackstayError | None = None
         for name, opened in self.vaults.items():
             try:
-                points[name] = opened.points(component)
+                # One damaged point must not hide those that are sound: `troubles` names it.
+                points[name] = opened.survey(component)[0]
                 proofs += [p for p in opened.proofs() if component in (None, p.component)]
                 holds += [h for h in opened.holds() if component in (None, h.component)]
             except StoreUnreachable as error:

@@ -110,7 +110,7 @@ def _began(home: Home, routine: Routine, what: Literal["backup", "proof"], point
 
 
 def _take(home: Home, component: Component, name: VaultName, progress: Progress) -> PointTaken:
-    vault = home.vaults[name]
+    vault = home.vault(name)
     routine = _routine(home, component, vault, "backup", progress)
     began = _began(home, routine, "backup", None)
 
@@ -170,17 +170,26 @@ def _to_prove(home: Home, names: Sequence[str], point: str | None) -> list[_Foun
         if not supported(component):
             work.append(_Nothing(component, _unsupported(home, component)))
             continue
-        for vault in home.plan.vaults_of(component):
-            points = sorted(home.vaults[vault].points(component.name), key=taken_order)
-            missing = NoProvenPoint(
-                f"{component.name} has no recovery point in {vault}", hint=f"take one: backstay backup {component.name}"
-            )
-            work.append(_Found(component, vault, points[-1]) if points else _Nothing(component, missing))
+        work += [_newest_in(home, component, vault) for vault in home.plan.vaults_of(component)]
     return work
 
 
+def _newest_in(home: Home, component: Component, vault: VaultName) -> _Found | _Nothing:
+    """What to prove there. A point that is damaged is nothing to choose, and is said."""
+    try:
+        sound, damaged = home.vault(vault).survey(component.name)
+    except BackstayError as error:
+        return _Nothing(component, error)
+    if damaged:
+        return _Nothing(component, damaged[-1])
+    if not sound:
+        hint = f"take one: backstay backup {component.name}"
+        return _Nothing(component, NoProvenPoint(f"{component.name} has no recovery point in {vault}", hint=hint))
+    return _Found(component, vault, max(sound, key=taken_order))
+
+
 def _prove(home: Home, component: Component, name: VaultName, point: PointId, tier: Tier, progress: Progress) -> Proof:
-    vault = home.vaults[name]
+    vault = home.vault(name)
     routine = _routine(home, component, vault, "proof", progress)
     began = _began(home, routine, "proof", point)
 
@@ -201,7 +210,7 @@ def _prove(home: Home, component: Component, name: VaultName, point: PointId, ti
 def find_point(home: Home, id: PointId) -> tuple[VaultName, Point]:
     """The point, and a vault that has it. Raises NoSuchPoint."""
     for name, vault in home.vaults.items():
-        for point in vault.points():
+        for point in vault.survey()[0]:
             if point.id == id:
                 return name, point
     raise NoSuchPoint(f"no vault here has the point {id}", hint="`backstay points` lists them")
@@ -209,9 +218,9 @@ def find_point(home: Home, id: PointId) -> tuple[VaultName, Point]:
 
 def newest_point(home: Home, component: ComponentName) -> tuple[VaultName, Point]:
     """Raises NoSuchPoint."""
-    found = [(point, name) for name, vault in home.vaults.items() for point in vault.points(component)]
+    found = [(point, name) for name, vault in home.vaults.items() for point in vault.survey(component)[0]]
     if not found:
-        known = sorted({str(point.component) for vault in home.vaults.values() for point in vault.points()})
+        known = sorted({str(point.component) for vault in home.vaults.values() for point in vault.survey()[0]})
         raise NoSuchPoint(
             f"no vault here has a point of {component}", detail=f"there are points of: {', '.join(known) or 'nothing'}"
         )
@@ -225,4 +234,4 @@ def restore_to(home: Home, component: str, to: Path, point: str | None, progress
     name, found = newest_point(home, ComponentName(component)) if point is None else find_point(home, PointId(point))
     if found.component != component:
         raise NoSuchPoint(f"the point {found.id} is of {found.component}, not of {component}")
-    return Laid(found, name, lay_down(home.vaults[name].open(found.id), to.absolute(), progress))
+    return Laid(found, name, lay_down(home.vault(name).open(found.id), to.absolute(), progress))

@@ -41,7 +41,7 @@ def make_ready(home: Home, plan: Plan, restored: Collection[ComponentName], say:
         if isinstance(found, NoneGood) or found.vault is None:
             say(f"the sandbox has no {component.name}: {found.why if isinstance(found, NoneGood) else found.because}")
             continue
-        point = home.vaults[found.vault].open(found.point.id)
+        point = home.vault(found.vault).open(found.point.id)
         outcome = keeper_of(home, component, SANDBOX).restore(point, acting)
         if not isinstance(outcome, Succeeded):
             raise StepFailed(f"the sandbox could not be given {component.name}", detail=str(outcome))

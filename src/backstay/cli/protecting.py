@@ -61,7 +61,7 @@ def points(*components: str, vault: VaultFolder = None, common: Common = HERE) -
         A vault by its folder, without a plan.
     """
     from backstay.app import telling
-    from backstay.cli.printing import Page, local
+    from backstay.cli.printing import Failed, Page, local
     from backstay.values import say_size, say_span
 
     page = Page(common, vault)
@@ -79,9 +79,15 @@ def points(*components: str, vault: VaultFolder = None, common: Common = HERE) -
         for r in rows
     )  # fmt: skip
     page.table("Recovery points", columns, cells)
-    if not rows:
+    troubles = home.troubles()
+    for trouble in troubles:
+        page.say(f"✘ {trouble.said}", "bold red")
+    if not rows and not troubles:
         page.say("there are no recovery points yet; take some with `backstay backup`")
-    page.done({"points": [{"vault": r.vault, "proof": r.proof, "why": r.why, **_plain(r.point)} for r in rows]})
+    listed = [{"vault": r.vault, "proof": r.proof, "why": r.why, **_plain(r.point)} for r in rows]
+    page.done({"points": listed, "troubles": [trouble.said for trouble in troubles]})
+    if troubles:
+        raise Failed(troubles[0].code)
 
 
 def verify(
