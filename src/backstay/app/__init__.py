@@ -9,6 +9,6 @@
 - `laying`     a point as files in a folder
 - `recovering` declare, run, resume; `rooms` the sealed room of a drill; `answering` what people decide about a run
 - `watching`   smoke checks, written down
-- `telling`    how things stand
+- `telling`    how things stand; `under_way` the runs that have not ended
 - `documents`  the plan document, and the report of a run
 """

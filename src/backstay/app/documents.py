@@ -10,7 +10,7 @@ from typing import Any
 from backstay import drill, engine, review
 from backstay.app.estate import KINDS
 from backstay.app.home import Home
-from backstay.errors import AccessDenied, NoSuchRun, PromiseBroken, StepFailed
+from backstay.errors import AccessDenied, Cancelled, NoSuchRun, PromiseBroken, StepFailed
 from backstay.facts import NotVerified
 from backstay.history import Loss, RunSeen, components_restored, phase_times, rpo_actual, rto_actual
 from backstay.review import Document
@@ -64,12 +64,17 @@ def run_report(home: Home, run: str | None) -> RunTold:
     history = home.history()
     found = history.run(RunId(run)) if run is not None else (history.runs[-1] if history.runs else None)
     if found is None:
-        raise NoSuchRun(f"the journal has no run {run}" if run else "the journal has no run yet")
+        raise NoSuchRun(
+            f"the journal has no run {run}" if run else "the journal has no run yet",
+            hint="`backstay status` shows the open ones, `backstay run show` the newest" if run else "",
+        )
     document = review.run_report(found, home.journal.read(engine.stream_of(found.id)), history)
     return RunTold(document, _told(found), _code(found))
 
 
 def _code(run: RunSeen) -> int:
+    if run.ended is not None and run.ended.result == "cancelled":
+        return Cancelled.code
     if run.ended is None or run.ended.result != "recovered":
         return StepFailed.code
     return PromiseBroken.code if isinstance(drill.result(run), drill.Failed) else 0

@@ -10,6 +10,7 @@ from backstay import objectives
 from backstay.adapters import journal as journals
 from backstay.app.estate import KINDS
 from backstay.app.home import Home
+from backstay.app.under_way import UnderWay, under_way
 from backstay.errors import JournalDamaged, TailNotVerified
 from backstay.estimate import Estimate, Unknown
 from backstay.facts import NotVerified, Point, Proof, Proven, Recorded, Refuted, Result, write_fact
@@ -35,7 +36,7 @@ def points(home: Home, components: Sequence[str]) -> list[PointRow]:
     rows: list[PointRow] = []
     for name, vault in home.vaults.items():
         proofs = vault.proofs()
-        for point in vault.points():
+        for point in vault.survey()[0]:
             if not components or point.component in components:
                 word, why = _latest([proof for proof in proofs if proof.point == point.id])
                 rows.append(PointRow(point, name, word, why))
@@ -68,7 +69,10 @@ class StatusTold:
     columns: Mapping[str, str]
     rows: tuple[tuple[str, ...], ...]
     sentences: tuple[str, ...]
+    under_way: tuple[UnderWay, ...]
+    """Open runs: on the day, they are what somebody who types `status` must see first."""
     all_kept: bool
+    """Nothing alarms, and no recovery is open."""
     plain: Mapping[str, Any]
 
 
@@ -80,21 +84,26 @@ def status(home: Home) -> StatusTold:
                "standing": "left"}  # fmt: skip
     sentences = [f"{row.name}: {said}" for row in found.components for said in row.says]
     sentences += [f"whole: {said}" for said in found.says]
+    troubles = [trouble.said for trouble in home.troubles()]
+    sentences += troubles
     sentences.append(found.sentence)
     if isinstance(standing := home.journal.standing, journals.Overtaken):
         sentences.append(f"this journal is read-only: {standing.by}")
     alarms = [row.standing for row in found.components if row.standing.alarms]
+    open_runs = tuple(under_way(home, now))
     return StatusTold(
         title=f"{home.plan.system.title}, {now:%Y-%m-%d %H:%M:%S} UTC",
         columns=columns,
         rows=tuple(_row(row) for row in found.components),
         sentences=tuple(sentences),
-        all_kept=not alarms,
+        under_way=open_runs,
+        all_kept=not alarms and not troubles and not any(run.live for run in open_runs),
         plain={
             "at": stamp(now),
             "standing": found.standing.value,
             "sentence": found.sentence,
-            "says": list(found.says),
+            "says": [*found.says, *troubles],
+            "open_runs": [run.plain for run in open_runs],
             "components": [_plain(row) for row in found.components],
         },
     )

@@ -19,7 +19,8 @@ def status(*, common: Common = HERE) -> None:
     """Each component on one screen: newest point and its age against the RPO, newest proof, RTO promised and last
     measured, and a plain sentence where a promise is broken, unproven or unknown.
 
-    Exits with 65 when a promise is broken or cannot be shown to be kept.
+    Runs that have not ended stand above it: who drives them, whom they wait for, how to go on.
+    Exits with 65 when a promise is broken or cannot be shown to be kept, and while a recovery is open.
 
     Example: `backstay status --json`
     """
@@ -28,6 +29,11 @@ def status(*, common: Common = HERE) -> None:
 
     page = Page(common)
     told = telling.status(page.home())
+    for run in told.under_way:
+        first, *rest = run.lines
+        page.say(first, "bold red" if run.live else "bold")
+        for line in rest:
+            page.say(f"  {line}")
     page.table(told.title, told.columns, told.rows)
     for sentence in told.sentences:
         page.say(sentence)
