@@ -20,7 +20,7 @@ import pytest
 
 from backstay.adapters import objectstore
 from backstay.adapters.objectstore import FolderStore, MemoryStore
-from backstay.errors import AccessDenied, DiskFull, ObjectMissing
+from backstay.errors import AccessDenied, DiskFull, ObjectMissing, StoreUnreachable
 from backstay.ports import Key, Store
 
 
@@ -197,3 +197,26 @@ class TestFolder(StoreContract):
         monkeypatch.setattr(objectstore, "_write", refuse)
         with pytest.raises(AccessDenied, match="Read-only"):
             FolderStore(tmp_path).put_if_absent(Key("a"), b"x")
+
+
+def test_a_folder_whose_disk_was_taken_away_gets_nothing_written_into_it(tmp_path: Path) -> None:
+    store = FolderStore(tmp_path / "vault")
+    store.put(Key("vault.json"), [b"here"])
+    (tmp_path / "vault").rename(tmp_path / "unmounted")
+    with pytest.raises(StoreUnreachable, match="not the folder that it was"):
+        store.put_if_absent(Key("points/one"), b"lost")
+    assert not (tmp_path / "vault").exists()
+    (tmp_path / "vault").mkdir()  # the mount point, empty
+    with pytest.raises(StoreUnreachable, match="not the folder that it was"):
+        store.put(Key("points/one"), [b"lost"])
+    assert list((tmp_path / "vault").iterdir()) == []
+
+
+def test_a_folder_that_was_only_read_from_is_not_made_again(tmp_path: Path) -> None:
+    FolderStore(tmp_path / "vault").put(Key("vault.json"), [b"here"])
+    store = FolderStore(tmp_path / "vault")
+    store.get(Key("vault.json"))
+    (tmp_path / "vault").rename(tmp_path / "unmounted")
+    with pytest.raises(StoreUnreachable):
+        store.put(Key("points/one"), [b"lost"])
+    assert not (tmp_path / "vault").exists()

@@ -42,6 +42,8 @@ class FolderStore:
         self.traits = StoreTraits(put_if_absent=True, object_lock=False, versions=False)
         self._root = root
         self._known: set[Path] = set()
+        self._folder: tuple[int, int] | None = None
+        """Device and inode of `root` as it was when we first met it."""
 
     def describe(self) -> str:
         return str(self._root)
@@ -58,6 +60,7 @@ class FolderStore:
             handle = os.open(self._path(key), os.O_RDONLY | os.O_CLOEXEC)
             try:
                 size = os.fstat(handle).st_size
+                self._meet()
                 return _read(handle, start, size - start if length is None else min(length, size - start))
             finally:
                 os.close(handle)
@@ -85,6 +88,7 @@ class FolderStore:
         """Write, fsync, link. False when the name is taken."""
         path = self._path(key)
         with self._answering(key, parts):
+            self._meet()
             self._make(path.parent)
             self._make(self._root / _INCOMING)
             new = self._root / _INCOMING / secrets.token_hex(12)
@@ -103,6 +107,24 @@ class FolderStore:
             finally:
                 new.unlink(missing_ok=True)
                 os.close(handle)
+
+    def _meet(self) -> None:
+        """Raises StoreUnreachable when `root` is no longer the folder that it was: a disk that was taken away leaves an
+        empty folder behind, and what is written into that is no backup."""
+        try:
+            found = self._root.stat()
+        except FileNotFoundError:
+            here = None
+        else:
+            here = found.st_dev, found.st_ino
+        if self._folder is None:
+            self._folder = here
+        elif here != self._folder:
+            raise StoreUnreachable(
+                f"{self._root} is not the folder that it was a moment ago",
+                detail="it is gone" if here is None else "another one is in its place: was a disk unmounted?",
+                hint="bring the disk back; nothing was written into the other folder",
+            )
 
     def _make(self, folder: Path) -> None:
         """The folder and those above it, each fsynced in its parent when it is new."""
