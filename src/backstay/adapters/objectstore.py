@@ -91,6 +91,7 @@ class FolderStore:
             self._meet()
             self._make(path.parent)
             self._make(self._root / _INCOMING)
+            self._meet()
             new = self._root / _INCOMING / secrets.token_hex(12)
             handle = os.open(new, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600)
             try:
