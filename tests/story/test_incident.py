@@ -377,3 +377,15 @@ def test_the_story_is_one_incident() -> None:
     assert incident.moment(found.checks) == Between(
         DISASTER.earliest, DISASTER.latest, "smoke check health: last green, then red"
     )
+
+
+def test_what_was_red_before_the_last_recovery_dates_no_other_disaster() -> None:
+    facts, points, proofs = whole_story()
+    found = history(facts, {LOCAL: points}, proofs)
+    assert incident.moment(incident.looks(found)) == NotVerified("no smoke check is red")
+    smoke = next(run for run in found.runs if run.id == "r2").steps[-1]
+    assert smoke.began is not None
+    later = replace(found, checks=(*found.checks, *saw("health red 11:00 10:00:30", "user red 11:01")))
+    assert incident.moment(incident.looks(later)) == Between(
+        smoke.began, at("11:00"), "smoke check health: last green, then red"
+    )

@@ -98,7 +98,7 @@ def prepare(home: Home, wanted: Wanted) -> Prepared:
         named = recover.with_point(scenario, wanted.point[0], PointId(wanted.point[1]))
         plan = replace(plan, scenarios={**plan.scenarios, scenario.name: named})
     history = home.history()
-    seen = incident.moment(history.checks)
+    seen = incident.moment(incident.looks(history))
     disaster = wanted.disaster or (seen if isinstance(seen, Between) else None)
     good = _good(home, plan, wanted.scenario, disaster)
     phases = recover.compile(plan, wanted.scenario, site, wanted.mode, good)
@@ -106,6 +106,9 @@ def prepare(home: Home, wanted: Wanted) -> Prepared:
         raise NoProvenPoint(phases.why, hint=phases.hint)
     explained = recover.explain(phases, history, good, scenario.objectives.over(plan.objectives).rto)
     return Prepared(wanted, person, standing, scenario.title, phases, explained, disaster)
+
+
+_BREAK_GLASS = "let one of them declare it, or break the glass: --break-glass with --reason; everybody is told"
 
 
 def _standing(plan: Plan, person: PersonName, wanted: Wanted) -> str:
@@ -116,10 +119,10 @@ def _standing(plan: Plan, person: PersonName, wanted: Wanted) -> str:
             raise NotAuthorised(
                 f"{person} may declare a disaster only with the approval of {count(needed, 'other person')}",
                 detail=f"as {role}; who may approve: {', '.join(of)}",
-                hint="let one of them declare it, or break the glass: --break-glass with --reason; everybody is told",
+                hint=_BREAK_GLASS,
             )
         case incident.MayNot(why) if not wanted.break_glass:
-            raise NotAuthorised(f"{person} may not declare a disaster", detail=why)
+            raise NotAuthorised(f"{person} may not declare a disaster", detail=why, hint=_BREAK_GLASS)
         case _:
             if not wanted.reason.strip():
                 raise Usage("breaking the glass needs a written reason", hint="add --reason")

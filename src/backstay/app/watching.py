@@ -30,13 +30,13 @@ def look(home: Home, checks: Sequence[str], site: str) -> Mapping[str, Seen]:
         began = home.clock.now()
         seen[name] = ports.prober.probe(known[name], words)
         if site == PRIMARY:
-            _write_down(home, name, seen[name], began)
+            # What turned red while we looked did so before the look ended; what was green was so when it began.
+            _write_down(home, name, seen[name], began if seen[name].colour == "green" else home.clock.now())
     home.seal()
     return seen
 
 
 def _write_down(home: Home, name: str, seen: Seen, at: datetime) -> None:
-    """`at` is when the look began: a disaster that the check saw had happened before it ended, not before it began."""
     while True:
         facts = home.journal.read(WATCH)
         before = [r.fact.at for r in facts if isinstance(r.fact, CheckSeen) and r.fact.check == name]

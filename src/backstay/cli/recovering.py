@@ -227,8 +227,8 @@ def _drive(page: "Page", home: "Home", run: str) -> None:
     if ending.run.ended is not None and ending.run.ended.result != "recovered":
         for failed in ending.run.in_state(State.FAILED) if ending.run.ended.result == "failed" else ():
             page.note(
-                f"when what was in its way is gone: backstay run retry {run} {failed.step.id} --by PERSON --reason WHY, "
-                "then backstay resume"
+                "when what was in its way is gone: "
+                f"backstay run retry {run} {failed.step.id} --by PERSON --reason WHY, then backstay resume"
             )
         raise Failed(report.code)
 

@@ -29,6 +29,7 @@ from backstay.incident.messages import restored as restored
 from backstay.incident.messages import update as update
 from backstay.incident.moments import Clock as Clock
 from backstay.incident.moments import clocks as clocks
+from backstay.incident.moments import looks as looks
 from backstay.incident.moments import moment as moment
 from backstay.incident.moments import next_internal as next_internal
 from backstay.incident.moments import said as said

@@ -10,8 +10,8 @@ from datetime import datetime, timedelta
 from typing import Literal
 
 from backstay.facts import CheckSeen, NotVerified
-from backstay.history import IncidentSeen
-from backstay.plan import Audience, Plan
+from backstay.history import History, IncidentSeen
+from backstay.plan import PRIMARY, Audience, Mode, Plan, Smoke
 from backstay.values import Between, Period, say_moment, say_span
 from backstay.verify import exact
 
@@ -38,6 +38,31 @@ def moment(checks: Iterable[CheckSeen]) -> Between | NotVerified:
     if why:
         return NotVerified(why[0])
     return NotVerified("no smoke check is red" if by_check else "no smoke check was ever looked at")
+
+
+def looks(history: History) -> tuple[CheckSeen, ...]:
+    """What `moment` goes by: the looks since the last recovery of production, and its own smoke checks. What
+    was red before it was the disaster that it ended, and dates no other one."""
+    over = [
+        run
+        for run in history.runs
+        if run.started.mode is Mode.LIVE
+        and run.started.site == PRIMARY
+        and run.ended is not None
+        and run.ended.result == "recovered"
+    ]
+    if not over:
+        return history.checks
+    last = over[-1]
+    smoke = [seen for seen in last.steps if isinstance(seen.step.verb, Smoke) and seen.done and seen.began]
+    since = max((seen.began for seen in smoke if seen.began), default=last.ended_at or last.at)
+    green = [
+        CheckSeen(name.removeprefix("smoke."), "green", seen.began, None, f"run {last.id}")
+        for seen in smoke
+        for name, colour in seen.values.items()
+        if name.startswith("smoke.") and colour == "green" and seen.began
+    ]
+    return (*green, *(fact for fact in history.checks if fact.at >= since))
 
 
 def _turn(name: str, seen: list[CheckSeen]) -> Between | NotVerified | None:

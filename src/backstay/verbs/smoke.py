@@ -83,7 +83,7 @@ def _red(seen: dict[str, Seen], took: timedelta) -> SmokeRed:
     return SmokeRed(
         f"smoke checks after {say_span(took)}: {', '.join(parts)}",
         detail="; ".join(f"{name}: {one.why}" for name, one in seen.items() if one.colour != "green"),
-        hint="see what the application logs; then have the step tried again: `backstay run retry`, then `backstay resume`",
+        hint="see what the application logs; then `backstay run retry` this step, and `backstay resume`",
     )
 
 
