@@ -156,8 +156,11 @@ def test_a_sandbox_whose_driver_is_killed_leaves_no_server_and_is_swept(server: 
         process.kill()
     until(lambda: not alive(postmaster) and not running_on(folder / "data"))
     assert (folder / "data").exists(), "nobody was left to erase it"
-    assert folder in sweep()
+    sockets = [path for path in Path(tempfile.gettempdir()).glob("bs-pg-*") if (path / ".s.PGSQL.5432").exists()]
+    swept = sweep()
+    assert folder in swept
     assert not folder.exists()
+    assert any(path in swept for path in sockets), "its folder for sockets, too"
 
 
 def test_a_sweep_spares_what_is_in_use_and_what_is_not_ours(tmp_path: Path) -> None:

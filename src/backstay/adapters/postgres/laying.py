@@ -162,7 +162,9 @@ def write_durably(path: Path, content: bytes) -> None:
     temporary = path.with_name(f".{path.name}.tmp")
     handle = os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_NOFOLLOW | os.O_CLOEXEC, 0o600)
     try:
-        os.write(handle, content)
+        view = memoryview(content)
+        while view:  # a disk that is nearly full takes a part, and says so only to the next call
+            view = view[os.write(handle, view) :]
         os.fsync(handle)
     finally:
         os.close(handle)

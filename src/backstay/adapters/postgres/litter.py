@@ -2,7 +2,8 @@
 
 A driver that is killed takes its servers along (see `processes`), but nobody is left to erase the files. So each
 sandbox is entered in a register before it is made: one small file per sandbox, in a folder of ours for this account,
-naming the folder and who made it, beyond reuse of process ids. The next sandbox sweeps first. Only what the
+naming the folder and who made it, beyond reuse of process ids. The next sandbox sweeps first. Folders of sockets are
+entered likewise. Only what the
 register names, what bears the mark of that very entry, and what nobody alive owns, is erased.
 """
 
@@ -30,7 +31,7 @@ def register() -> Path:
 
 @contextmanager
 def registered(folder: Path) -> Generator[str]:
-    """`folder` is a sandbox in here, and empty afterwards; gives its token."""
+    """`folder` is ours alone in here, and empty afterwards; gives its token."""
     sweep()
     token = secrets.token_hex(8)
     entry = register() / f"{token}.json"

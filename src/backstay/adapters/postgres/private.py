@@ -16,12 +16,14 @@ import shutil
 import signal
 import tempfile
 from collections.abc import Callable, Mapping
+from contextlib import ExitStack
 from dataclasses import dataclass, field
 from datetime import timedelta
 from pathlib import Path
 
 import psycopg
 
+from backstay.adapters.postgres.litter import registered
 from backstay.adapters.postgres.programs import Owner, Programs, cut_off, hand_over
 from backstay.adapters.postgres.session import Connection, first_line, settle
 from backstay.errors import (
@@ -125,6 +127,7 @@ class PrivateServer:
     inherit: tuple[int, ...] = ()
     stop_asked: Callable[[], bool] = lambda: False
     _sockets: Path | None = None
+    _ends: ExitStack = field(default_factory=ExitStack)
     _running: Running | None = None
 
     def __enter__(self) -> "PrivateServer":
@@ -134,8 +137,7 @@ class PrivateServer:
         try:
             self.kill() if exc[0] is not None else self.stop()
         finally:
-            if self._sockets is not None:
-                shutil.rmtree(self._sockets, ignore_errors=True)
+            self._ends.close()
 
     # ── starting ──
 
@@ -148,6 +150,8 @@ class PrivateServer:
         if self._sockets is None:
             # Not below the data: a deep path would not fit into the address of a socket.
             self._sockets = Path(tempfile.mkdtemp(prefix="bs-pg-"))
+            self._ends.callback(shutil.rmtree, self._sockets, ignore_errors=True)
+            self._ends.enter_context(registered(self._sockets))
         self._running = start(self._command())
         until = self.clock.elapsed() + within
         while not self._ready():
