@@ -125,7 +125,8 @@ class Home:
         if not self.key_path.exists():
             raise WrongKey(
                 f"there is no key at {self.key_path}",
-                hint="make one and a vault with `backstay init`, or name yours with --key",
+                detail="the vault opens for nobody without its key",
+                hint="name the key file that was made with the vault, with --key; for a new start: `backstay init`",
             )
         return vault.Keyring.load(self.key_path)
 

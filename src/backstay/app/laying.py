@@ -4,10 +4,10 @@ import shutil
 from dataclasses import dataclass
 from pathlib import Path
 
-from backstay.errors import DiskFull, TargetNotEmpty
+from backstay.errors import DiskFull, TargetAlive, TargetNotEmpty
 from backstay.facts import Point
 from backstay.ports import PointReader, Progress
-from backstay.values import VaultName, say_size
+from backstay.values import VaultName, listed, say_size
 
 
 @dataclass(frozen=True, slots=True)
@@ -20,9 +20,9 @@ class Laid:
 
 
 def lay_down(reader: PointReader, to: Path, progress: Progress) -> tuple[str, ...]:
-    """Write the point into the folder `to`; gives what to do next. Raises TargetNotEmpty, DiskFull, Damaged."""
-    if to.exists() and (not to.is_dir() or any(to.iterdir())):
-        raise TargetNotEmpty(f"{to} is not empty", hint="name a folder that is empty, or does not exist yet")
+    """Write the point into the folder `to`; gives what to do next. Raises TargetNotEmpty, TargetAlive, DiskFull,
+    Damaged."""
+    _refuse_occupied(to, reader.point)
     _refuse_without_room(to, reader.point.size_bytes)
     match reader.point.way:
         case "local" | "stream":
@@ -36,6 +36,29 @@ def lay_down(reader: PointReader, to: Path, progress: Progress) -> tuple[str, ..
         case _:
             reader.extract(to, progress=progress)
             return ()
+
+
+def _refuse_occupied(to: Path, point: Point) -> None:
+    """Somebody who is in a hurry names the live folder: then say that it is alive, not only that it is not empty."""
+    if not to.exists() or (to.is_dir() and not any(to.iterdir())):
+        return
+    if point.way in ("local", "stream"):
+        from backstay.adapters.postgres.site import postmasters
+
+        if running := [pid for folder in (to, to / "data") for pid in postmasters(folder.resolve())]:
+            raise TargetAlive(
+                f"will not restore over a running server at {to}",
+                detail=f"process {running[0]} runs on it; nothing was written",
+                hint="name an empty folder; to replace what runs there, use `backstay recover`",
+            )
+    there = sorted(path.name for path in to.iterdir()) if to.is_dir() else []
+    raise TargetNotEmpty(
+        f"{to} is not empty" if to.is_dir() else f"{to} is a file",
+        detail=f"{listed([*there[:3], *(['more'] if len(there) > 3 else [])])} stand there; nothing was written"
+        if there
+        else "nothing was written",
+        hint="name a folder that is empty, or does not exist yet",
+    )
 
 
 def _refuse_without_room(to: Path, needed: int) -> None:

@@ -55,7 +55,13 @@ def somebody(plan: Plan, by: str | None) -> PersonName:
     """The person of the plan who acts. Raises Usage where it was not said, NotAuthorised for a stranger."""
     known = listed(plan.people, "or") or "nobody: add people to the plan"
     if by is None:
-        raise Usage("say who you are, with --by", detail=f"the plan knows {known}")
+        example = next(iter(plan.people), "NAME")
+        hint = f"add --by {example}, or set BACKSTAY_PERSON={example} in your shell"
+        raise Usage("nobody said who you are", detail=f"the plan knows {known}", hint=hint)
     if PersonName(by) not in plan.people:
-        raise NotAuthorised(f"the plan does not know {by!r}", detail=f"it knows {known}")
+        raise NotAuthorised(
+            f"the plan does not know {by!r}",
+            detail=f"it knows {known}",
+            hint="name one of them with --by; who you really are is written down with what you do",
+        )
     return PersonName(by)

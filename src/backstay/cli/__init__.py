@@ -13,12 +13,12 @@ import traceback
 from collections.abc import Sequence
 from pathlib import Path
 
-from cyclopts import App
+from cyclopts import App, CycloptsError
 
 from backstay import __version__
 from backstay.cli import options, planning, protecting, recovering, telling
 from backstay.cli.options import Failed
-from backstay.errors import BackstayError, Cancelled, ToolMissing
+from backstay.errors import BackstayError, Cancelled, ToolMissing, Usage
 
 __all__ = ["app", "main", "options"]
 
@@ -46,9 +46,11 @@ def main(argv: Sequence[str] | None = None) -> None:
         if isinstance(stream, io.TextIOWrapper):  # it may be closed, or a test's
             stream.reconfigure(errors="replace")
     try:
-        app(words, exit_on_error=True)
+        app(words, exit_on_error=False, print_error=False)
     except BackstayError as error:
         sys.exit(_fail(error, as_json))
+    except CycloptsError as error:
+        sys.exit(_fail(_usage(error), as_json))
     except Failed as failed:
         sys.exit(failed.code)
     except KeyboardInterrupt:
@@ -56,21 +58,30 @@ def main(argv: Sequence[str] | None = None) -> None:
     except ImportError as error:
         # An extra that is not installed is the operator's matter; a module of our own that is missing is a defect.
         if error.name is None or error.name.partition(".")[0] == "backstay":
-            raise
+            sys.exit(_fail(_defect(error), as_json))
         hint = "install Backstay with the extra that this needs: pip install 'backstay[postgres]'"
         sys.exit(_fail(ToolMissing(f"the Python package {error.name!r} is not installed here", hint=hint), as_json))
     except BrokenPipeError:
         # The reader of our output went away (`| head`): not an error of ours.
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         sys.exit(0)
-    except Exception as error:
-        # A defect of ours. People at 3 a.m. need to know that it is not theirs; we need the rest.
-        if os.environ.get("BACKSTAY_DEBUG"):
-            raise
+    except Exception as error:  # noqa: BLE001 - a defect of ours, and said so: at 3 a.m. people need to know that
         sys.exit(_fail(_defect(error), as_json))
 
 
+def _usage(error: CycloptsError) -> Usage:
+    """In our three parts, like every other error: scripts read them with --json, people know where to look."""
+    said, _, known = " ".join(str(error).split()).partition(" Available commands: ")
+    said, _, meant = said.partition(" Did you mean ")
+    help_page = f"`{' '.join(('backstay', *(error.command_chain or ())))} --help`"
+    hint = f"did you mean {meant.rstrip('?')}? " if meant else ""
+    return Usage(said.rstrip("."), detail=f"commands: {known}" if known else "", hint=f"{hint}see {help_page}")
+
+
 def _defect(error: Exception) -> BackstayError:
+    """Raises it again where somebody wants to see all of it."""
+    if os.environ.get("BACKSTAY_DEBUG"):
+        raise error
     frames = traceback.extract_tb(error.__traceback__)
     where = f"{Path(frames[-1].filename).name}:{frames[-1].lineno}" if frames else "nowhere"
     return BackstayError(

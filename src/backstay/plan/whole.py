@@ -1,5 +1,6 @@
 """The plan as one value."""
 
+import difflib
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from datetime import date, timedelta
@@ -107,4 +108,8 @@ def _named(things: Mapping[_K, _V], name: _K, what: str) -> _V:
         return things[name]
     except KeyError:
         known = ", ".join(sorted(things)) or "none"
-        raise UnknownName(f"the plan has no {what} {name!r}", detail=f"{what}s of the plan: {known}") from None
+        near = difflib.get_close_matches(name.lower(), list(things), n=1)
+        hint = f"did you mean {near[0]}?" if near else ""
+        raise UnknownName(
+            f"the plan has no {what} {name!r}", detail=f"{what}s of the plan: {known}", hint=hint
+        ) from None
