@@ -15,8 +15,9 @@ from backstay.app.recovering import open_run
 from backstay.errors import NotAuthorised, Usage
 from backstay.facts import PersonAnswered, RunCancelled, StepRetried, StepSkipped
 from backstay.incident import Alone, may_declare
-from backstay.machine import approval_words, fold
-from backstay.values import PersonName, RunId, StepId
+from backstay.machine import approval_words, counts, fold
+from backstay.plan import Approve
+from backstay.values import PersonName, RunId, StepId, listed
 
 
 @dataclass(frozen=True, slots=True)
@@ -43,7 +44,22 @@ def answer(home: Home, run: str, step: str, said: str, by: str | None, how: How)
     if standing == "signed" and not _holds(home, id, fact):
         raise NotAuthorised(f"that key is not the one that the plan names for {person}")
     engine.tell(home.journal, id, fact)
-    return f"{person} answered {said!r} ({standing}); go on with `backstay resume {id}`"
+    return f"{person} answered {said!r} ({standing}){_worth(home, id, fact)}; go on with `backstay resume {id}`"
+
+
+def _worth(home: Home, run: RunId, fact: PersonAnswered) -> str:
+    """Why an answer to an approval does not count; empty where it does, or where nothing is to be counted."""
+    state = fold(home.journal.read(engine.stream_of(run)))
+    one = state.steps[fact.step]
+    if not isinstance(one.step.verb, Approve) or one.asked is None:
+        return ""
+    if counts(state.started, one.asked, fact, signature_holds(home.plan)):
+        return "" if fact.answer in ("yes", "no") else "; only yes and no are counted"
+    if fact.who == state.started.by:
+        return "; it does not count: whoever started a run does not approve it"
+    if fact.who not in one.asked.who:
+        return f"; it does not count: {listed(one.asked.who, 'or')} was asked"
+    return "; it does not count: anybody can type a name, so sign it with --sign-with"
 
 
 def _words(home: Home, run: RunId, step: StepId, said: str) -> bytes:
@@ -70,8 +86,20 @@ def _holds(home: Home, run: RunId, fact: PersonAnswered) -> bool:
 
 def skip(home: Home, run: str, step: str, by: str | None, reason: str) -> str:
     id, person = open_run(home, run), _in_charge(home, by, reason)
+    _refuse_to_skip_approval(home, id, StepId(step))
     engine.tell(home.journal, id, StepSkipped(StepId(step), person, reason))
     return f"{step} is left out; go on with `backstay resume {id}`"
+
+
+def _refuse_to_skip_approval(home: Home, run: RunId, step: StepId) -> None:
+    """Else whoever started a run could leave out the very question that is not his to answer. Raises NotAuthorised."""
+    state = fold(home.journal.read(engine.stream_of(run)))
+    if step in state.steps and isinstance(verb := state.steps[step].step.verb, Approve):
+        raise NotAuthorised(
+            f"an approval cannot be skipped: {step} waits for {listed(verb.by, 'or')}",
+            detail="whoever was asked may answer it by break-glass, with a written reason",
+            hint=f"`backstay run answer {run} {step} yes --by PERSON`; after a *no*, `backstay run retry` asks anew",
+        )
 
 
 def retry(home: Home, run: str, step: str, by: str | None, reason: str) -> str:
