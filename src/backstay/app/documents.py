@@ -13,6 +13,7 @@ from backstay.app.home import Home
 from backstay.errors import AccessDenied, Cancelled, NoSuchRun, PromiseBroken, StepFailed
 from backstay.facts import NotVerified
 from backstay.history import Loss, RunSeen, components_restored, phase_times, rpo_actual, rto_actual
+from backstay.objectives import Standing, judge_loss
 from backstay.review import Document
 from backstay.values import ComponentName, RunId, stamp
 
@@ -77,21 +78,19 @@ def _code(run: RunSeen) -> int:
         return Cancelled.code
     if run.ended is None or run.ended.result != "recovered":
         return StepFailed.code
-    return PromiseBroken.code if isinstance(drill.result(run), drill.Failed) else 0
+    return PromiseBroken.code if _promises(run)[0] == "broken" else 0
 
 
 def _told(run: RunSeen) -> dict[str, Any]:
-    started, result = run.started, drill.result(run)
-    words = {drill.Passed: "kept", drill.Failed: "broken", drill.Stated: "stated", NotVerified: "not verified"}
-    word = words[type(result)]
+    started, promises = run.started, _promises(run)
     return {
         "run": run.id,
         "scenario": started.scenario,
         "mode": started.mode.value,
         "result": run.ended.result if run.ended else "open",
         "why": run.ended.why if run.ended else "",
-        "promises": word,
-        "promises_why": getattr(result, "why", ""),
+        "promises": promises[0],
+        "promises_why": promises[1],
         "declared": stamp(started.declared),
         "by": started.by,
         "plan": started.plan,
@@ -113,6 +112,30 @@ def _told(run: RunSeen) -> dict[str, Any]:
             for seen in run.steps
         ],
     }
+
+
+def _promises(run: RunSeen) -> tuple[str, str]:
+    """`kept`, `broken` or `not verified`, and why: of the time, and of the data of every component that came back. What
+    nobody knows is never kept."""
+    found = [_told_result(drill.result(run))]
+    for name in components_restored(run):
+        judged = judge_loss(run.started.objectives.rpo, rpo_actual(run, name))
+        if judged.standing in (Standing.BROKEN, Standing.UNKNOWN):
+            word = "broken" if judged.standing is Standing.BROKEN else "not verified"
+            found.append((word, f"{name}: {judged.sentence}"))
+    return min(found, key=lambda one: ("broken", "not verified", "stated", "kept").index(one[0]))
+
+
+def _told_result(result: drill.DrillResult) -> tuple[str, str]:
+    match result:
+        case drill.Passed():
+            return "kept", ""
+        case drill.Failed(why):
+            return "broken", why
+        case NotVerified(why):
+            return "not verified", why
+        case drill.Stated():
+            return "stated", ""
 
 
 def _measured(actual: timedelta | NotVerified) -> dict[str, Any]:

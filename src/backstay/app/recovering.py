@@ -170,7 +170,7 @@ def begin(home: Home, prepared: Prepared, say: Callable[[str], None] = print) ->
         declared=now,
         # A drill pretends that the disaster is now.
         disaster=prepared.disaster if live else Between(now, now, "the start of the drill"),
-        objectives=scenario.objectives,
+        objectives=scenario.objectives.over(home.plan.objectives),
         phases=prepared.phases,
         components=components,
     )

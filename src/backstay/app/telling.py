@@ -89,7 +89,6 @@ def status(home: Home) -> StatusTold:
     sentences.append(found.sentence)
     if isinstance(standing := home.journal.standing, journals.Overtaken):
         sentences.append(f"this journal is read-only: {standing.by}")
-    alarms = [row.standing for row in found.components if row.standing.alarms]
     open_runs = tuple(under_way(home, now))
     return StatusTold(
         title=f"{home.plan.system.title}, {now:%Y-%m-%d %H:%M:%S} UTC",
@@ -97,7 +96,7 @@ def status(home: Home) -> StatusTold:
         rows=tuple(_row(row) for row in found.components),
         sentences=tuple(sentences),
         under_way=open_runs,
-        all_kept=not alarms and not troubles and not any(run.live for run in open_runs),
+        all_kept=not found.standing.alarms and not troubles and not any(run.live for run in open_runs),
         plain={
             "at": stamp(now),
             "standing": found.standing.value,
