@@ -297,6 +297,53 @@ def test_a_closed_folder_is_named(folder: Path) -> None:
         survey(folder)
 
 
+class Meanwhile(MemoryVault):
+    """Something happens between the first walk and the second."""
+
+    happens: Callable[[], None]
+
+    def begin(self, *args: Any, **more: Any) -> Any:
+        writer = super().begin(*args, **more)
+        add = writer.add
+
+        def later(entries: Any, *rest: Any) -> None:
+            self.happens()
+            add(entries, *rest)
+
+        writer.add = later  # type: ignore[method-assign]
+        return writer
+
+
+@pytest.mark.parametrize("another", [False, True], ids=["gone", "another one in its place"])
+def test_a_folder_that_goes_away_while_it_is_read_gives_no_point(folder: Path, *, another: bool) -> None:
+    vault = Meanwhile()
+
+    def happens() -> None:
+        folder.rename(folder.with_name("elsewhere"))
+        if another:
+            folder.mkdir()
+
+    vault.happens = happens
+    with pytest.raises(SourceDown, match="was moved away while it was read"):
+        take(folder, vault)
+    assert vault.points() == []
+
+
+def test_a_folder_that_closes_while_it_is_read_gives_no_point(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    vault, listdir = Meanwhile(), os.listdir
+
+    def denied(path: Any) -> Any:
+        if Path(path).name == "closes":
+            raise OSError(errno.EIO, "Input/output error")
+        return listdir(path)  # pyright: ignore[reportUnknownVariableType]
+
+    (folder / "closes").mkdir()
+    vault.happens = lambda: monkeypatch.setattr(os, "listdir", denied)
+    with pytest.raises(AccessDenied, match="1 path below"):
+        take(folder, vault)
+    assert vault.points() == []
+
+
 # ── restoring ────────────────────────────────────────────────────────────────────────────────────
 
 only_root = pytest.mark.skipif(os.geteuid() != 0, reason="only root can give files away")

@@ -10,7 +10,7 @@ from pathlib import Path
 from backstay.adapters.files.asking import FilesAnswers
 from backstay.adapters.files.owning import dress, owned
 from backstay.adapters.files.swapping import Beside, Record, edge, forget, move, sync
-from backstay.adapters.files.walking import QUIET, Survey, entries, root_of, survey, trusted
+from backstay.adapters.files.walking import QUIET, Survey, entries, refuse_denied, root_of, survey, trusted
 from backstay.errors import Cancelled, DiskFull, SourceDown, TargetNotEmpty
 from backstay.facts import DidNot, Happened, Outcome, Sight, Succeeded
 from backstay.ports import (
@@ -52,9 +52,12 @@ class FilesKeeper:
     def take(self, into: PointWriter, progress: Progress = unwatched) -> Taken:
         root, began = root_of(self._path), self._clock.now()
         with edge(f"read {root}"):
-            seen = survey(root)
+            before, seen = root.stat(), survey(root)
             distrust = trusted(root) if self._trust_marks else "every byte is read again"
             into.add(entries(root, seen, None if distrust else began - QUIET), _of(seen.size_bytes, progress))
+            # The second walk may have met what the first did not, or nothing at all.
+            refuse_denied(root, seen)
+            _refuse_another(root, before)
         newest = None if seen.newest is None else min(seen.newest, began)
         source = "newest change of a file" if newest else "no files"
         about = {"path": str(root), **owned(root, seen)}
@@ -209,6 +212,20 @@ def _before(around: Beside, run: RunId) -> str:
 def _heed(acting: Acting) -> None:
     if acting.stop():
         raise Cancelled("stopped at the wish of whoever drives")
+
+
+def _refuse_another(root: Path, before: os.stat_result) -> None:
+    """A folder that was moved away, or whose disk was, while it was read: what was read of it is not all of it."""
+    try:
+        found = root.stat()
+    except FileNotFoundError:
+        found = None
+    if found is None or (found.st_dev, found.st_ino) != (before.st_dev, before.st_ino):
+        raise SourceDown(
+            f"{root} was moved away while it was read",
+            detail="it is gone" if found is None else "another folder is in its place",
+            hint="take the point again; is a recovery under way, or was a disk unmounted?",
+        )
 
 
 def _refuse_to_overwrite(root: Path) -> None:

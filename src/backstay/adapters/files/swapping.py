@@ -109,7 +109,9 @@ class Beside:
         with edge(f"write {self.record}"):
             fd = os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_CLOEXEC | os.O_NOFOLLOW, 0o600)
             try:
-                os.write(fd, json.dumps(asdict(record), sort_keys=True).encode() + b"\n")
+                view = memoryview(json.dumps(asdict(record), sort_keys=True).encode() + b"\n")
+                while view:  # a disk that is nearly full takes a part, and says so only to the next call
+                    view = view[os.write(fd, view) :]
                 os.fsync(fd)
             finally:
                 os.close(fd)

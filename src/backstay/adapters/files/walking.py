@@ -93,6 +93,12 @@ def survey(root: Path) -> Survey:
                 seen.owners[path] = (found.st_uid, found.st_gid)
             else:
                 seen.more_owners += 1
+    refuse_denied(root, seen)
+    return seen
+
+
+def refuse_denied(root: Path, seen: Survey) -> None:
+    """A point without something that is there is no point. Raises AccessDenied."""
     if seen.denied:
         shown = ", ".join(sorted(seen.denied)[:MOST_NAMED])
         more = f" and {count(len(seen.denied) - MOST_NAMED, 'more path')}" if len(seen.denied) > MOST_NAMED else ""
@@ -101,7 +107,6 @@ def survey(root: Path) -> Survey:
             detail=f"{_shown(shown)}{more}",
             hint="give the user that runs backstay the right to read them, or leave them out of the folder",
         )
-    return seen
 
 
 def entries(root: Path, seen: Survey, quiet_since: datetime | None) -> Iterator[Entry]:
