@@ -56,7 +56,9 @@ def write_through(path: Path, text: str) -> None:
     try:
         fd = os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_CLOEXEC | os.O_NOFOLLOW, 0o644)
         try:
-            os.write(fd, text.encode())
+            view = memoryview(text.encode())
+            while view:  # a disk that is nearly full takes a part, and says so only to the next call
+                view = view[os.write(fd, view) :]
             os.fsync(fd)
         finally:
             os.close(fd)

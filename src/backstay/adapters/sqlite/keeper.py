@@ -187,6 +187,7 @@ class SqliteKeeper:
                 if not beside and self._path.exists():
                     raise TargetNotEmpty(f"there is a file at {self._path}", hint="restore beside it, which keeps it")
                 fresh, values = self._lay(point, acting)
+                self._refuse_alive()  # somebody may have opened it while we restored
                 self._move_aside(self._kept(acting))
                 self._reached("moved aside")
                 fresh.rename(self._path)
@@ -419,7 +420,9 @@ def _write_durably(path: Path, content: bytes) -> None:
     temporary = path.with_name(f".{path.name}.tmp")
     handle = os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_NOFOLLOW | os.O_CLOEXEC, 0o600)
     try:
-        os.write(handle, content)
+        view = memoryview(content)
+        while view:  # a disk that is nearly full takes a part, and says so only to the next call
+            view = view[os.write(handle, view) :]
         os.fsync(handle)
     finally:
         os.close(handle)
