@@ -43,9 +43,9 @@ def _refuse_occupied(to: Path, point: Point) -> None:
     if not to.exists() or (to.is_dir() and not any(to.iterdir())):
         return
     if point.way in ("local", "stream"):
-        from backstay.adapters.postgres.site import postmasters
+        from backstay.adapters.postgres.site import running_on
 
-        if running := [pid for folder in (to, to / "data") for pid in postmasters(folder.resolve())]:
+        if running := [pid for folder in (to, to / "data") for pid in running_on(folder.resolve())]:
             raise TargetAlive(
                 f"will not restore over a running server at {to}",
                 detail=f"process {running[0]} runs on it; nothing was written",
