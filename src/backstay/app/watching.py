@@ -19,7 +19,11 @@ def look(home: Home, checks: Sequence[str], site: str) -> Mapping[str, Seen]:
     """Run the named smoke checks, or all, once. What was seen of the primary site is written into the journal."""
     known = home.plan.smoke
     if strange := [name for name in checks if name not in known]:
-        raise UnknownName(f"the plan has no smoke check {listed(strange)}", detail=f"it has {listed(sorted(known))}")
+        raise UnknownName(
+            f"the plan has no smoke check {listed(strange)}",
+            detail=f"it has {listed(sorted(known)) or 'none'}",
+            hint="name one of those, or none to run them all",
+        )
     if not known:
         raise Usage("the plan has no smoke checks", hint="say under `smoke:` what “it works” means")
     home.plan.site(site)

@@ -27,7 +27,8 @@ app = App(
     version=__version__,
     help="Disaster recovery as code: take backups, prove them by restoring, recover on the day.\n\n"
     "Begin with `backstay init`, then `backstay backup`, `backstay verify` and `backstay status`.\n"
-    "On the day: `backstay recover SCENARIO`.",
+    "On the day: `backstay recover SCENARIO`.\n\n"
+    "Example: `backstay status`",
     help_epilogue="Exit codes: 0 done, 2 wrong usage, others are the number of the error (E31 exits with 31): "
     "docs/reference/errors.md.",
 )

@@ -7,7 +7,7 @@ from cyclopts import App, Parameter
 
 from backstay.cli.options import HERE, Common
 
-plan_app = App(name="plan", help="Check, show and describe the plan file.")
+plan_app = App(name="plan", help="Check, show and describe the plan file.\n\nExample: `backstay plan check`")
 
 
 def register(app: App) -> None:

@@ -15,7 +15,10 @@ if TYPE_CHECKING:
     from backstay.facts import PersonAsked
     from backstay.machine import RunState
 
-run_app = App(name="run", help="Look at a run, answer its questions, skip or retry a step, cancel it.")
+run_app = App(
+    name="run",
+    help="Look at a run, answer its questions, skip or retry a step, cancel it.\n\nExample: `backstay run show`",
+)
 
 
 def register(app: App) -> None:

@@ -6,7 +6,10 @@ from cyclopts import App
 
 from backstay.cli.options import HERE, Common
 
-journal_app = App(name="journal", help="Read the journal, and prove that nothing in it was changed.")
+journal_app = App(
+    name="journal",
+    help="Read the journal, and prove that nothing in it was changed.\n\nExample: `backstay journal verify`",
+)
 
 
 def register(app: App) -> None:

@@ -109,7 +109,7 @@ def _named(things: Mapping[_K, _V], name: _K, what: str) -> _V:
     except KeyError:
         known = ", ".join(sorted(things)) or "none"
         near = difflib.get_close_matches(name.lower(), list(things), n=1)
-        hint = f"did you mean {near[0]}?" if near else ""
+        hint = f"did you mean {near[0]}?" if near else "`backstay plan show` has every name"
         raise UnknownName(
             f"the plan has no {what} {name!r}", detail=f"{what}s of the plan: {known}", hint=hint
         ) from None
