@@ -337,6 +337,16 @@ def test_the_last_known_good(among: Candidates, because: str, passed: list[str])
     assert [f"{over.point[:16]} {over.why}" for over in found.passed_over] == passed
 
 
+def test_a_sample_does_not_take_back_what_a_full_proof_refuted() -> None:
+    point_ = point(at("01:00"))
+    wrong = proof(point_, at("02:00"), check(verdict=Verdict.FAILED))
+    sample = proof(point_, at("03:00"), tier="sample")
+    again = proof(point_, at("04:00"))
+    assert isinstance(choose("proven", Candidates((point_,), (wrong, sample)), NOW), NoneGood)
+    assert isinstance(choose("proven", Candidates((point_,), (wrong, sample, again)), NOW), Chosen)
+    assert isinstance(choose("proven", Candidates((point_,), (sample,)), NOW), Chosen)
+
+
 def test_where_none_is_good_every_point_has_its_reason() -> None:
     among = Candidates(tuple(POINTS), (proof(NEW, at("03:00"), check(), UNSURE),), (hold(OLD, "suspicious", NOW),))
     found = last_known_good(among.points, among.proofs, among.holds, among.line, NOW)

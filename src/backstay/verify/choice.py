@@ -59,6 +59,8 @@ def candidates(history: History, component: ComponentName) -> Candidates:
     )
 
 
+_CLOSENESS = {"bytes": 0, "sample": 1, "full": 2}
+
 # ── one point ───────────────────────────────────────────────────────────────────────────────────────
 
 
@@ -88,10 +90,16 @@ def stale(proof: Proof | None, point: Point, rule: Prove, now: datetime) -> Stal
 
 
 def decisive(point: PointId, proofs: Iterable[Proof]) -> tuple[Proof, Result] | None:
-    """The newest proof that says yes or no about the data; else the newest that says why it could not tell."""
+    """The newest proof that says yes or no about the data; else the newest that says why it could not tell. A yes
+    counts only against a no that looked no closer: a sample does not see what a full proof saw."""
     own = sorted((proof for proof in proofs if proof.point == point), key=lambda proof: proof.ended, reverse=True)
     judged = [(proof, content(proof)) for proof in own]
     clear = [pair for pair in judged if not isinstance(pair[1], NotVerified)]
+    if clear and isinstance(clear[0][1], Proven):
+        closer = (pair for pair in clear if _CLOSENESS[pair[0].tier] > _CLOSENESS[clear[0][0].tier])
+        found = next(closer, None)
+        if found is not None and isinstance(found[1], Refuted):
+            return found
     return next(iter(clear or judged), None)
 
 
