@@ -5,15 +5,18 @@ from pathlib import Path
 import pytest
 
 from backstay.app.home import Asked, Home
-from backstay.app.walls import refuse_shared_places
-from backstay.errors import NotAuthorised
+from backstay.app.walls import refuse_shared_places, refuse_swallowed
+from backstay.errors import NotAuthorised, SourceUnsuitable
+from backstay.values import ComponentName
 
 PLAN = """
 backstay: 1
 system: {name: shop, owner: us}
 objectives: {rto: 1h, rpo: 24h}
-sites: {primary: {}, sandbox: {}}
-vaults: {local: {url: ./vault, keep: 30d}}
+sites:
+  primary: {processes: {api: {start: [api], pid_file: run/api.pid}}}
+  sandbox: {processes: {api: {start: [api], pid_file: PIDFILE}}}
+vaults: {local: {url: VAULT, keep: 30d}}
 components:
   database:
     postgres:
@@ -28,7 +31,10 @@ components:
     prove: {ask: [{sql: "SELECT 1", expect: "= 1", as: one}]}
 """
 
-GOOD = {"URL": "postgresql://u@127.0.0.1:5433/shop", "WAY": "local", "DATA": "room/pg", "SQLITE": "room/app.db"}
+GOOD = {"URL": "postgresql://u@127.0.0.1:5433/shop", "WAY": "local", "DATA": "room/pg", "SQLITE": "room/app.db"} | {
+    "PIDFILE": "room/api.pid",
+    "VAULT": "./vault",
+}
 
 
 def home(tmp_path: Path, **values: str) -> Home:
@@ -61,6 +67,7 @@ def test_a_room_of_its_own_is_let_through(tmp_path: Path) -> None:
         {"SQLITE": "pg/data/app.db"},
         {"DATA": "vault/.."},
         {"DATA": "vault"},
+        {"PIDFILE": "./room/../run/api.pid"},
         {"URL": "postgresql://u@127.0.0.1:5432/shop"},
         {"URL": "postgresql://u@localhost:5432/shop"},
         {"URL": "postgresql://u@[::1]:5432/other"},
@@ -77,3 +84,11 @@ def test_a_place_of_production_is_refused_however_it_is_spelled(tmp_path: Path, 
 
 def test_a_logical_drill_may_use_another_database_of_the_same_server(tmp_path: Path) -> None:
     refuse_shared_places(home(tmp_path, URL="postgresql://u@localhost:5432/rehearsal", WAY="logical"))
+
+
+@pytest.mark.parametrize("vault", ["pg/data/vault", "alias/data/vault", "pg/data"])
+def test_a_vault_within_what_it_protects_is_refused(tmp_path: Path, vault: str) -> None:
+    here = home(tmp_path, VAULT=vault)
+    with pytest.raises(SourceUnsuitable, match="the vault local lies in database"):
+        refuse_swallowed(here, here.plan.component(ComponentName("database")))
+    refuse_swallowed(here, here.plan.component(ComponentName("settings")))

@@ -13,6 +13,7 @@ from backstay.app.driving import driver, new_run
 from backstay.app.estate import keeper_of, scratch, supported
 from backstay.app.home import Home
 from backstay.app.laying import Laid, lay_down
+from backstay.app.walls import refuse_swallowed
 from backstay.engine.routine import Note
 from backstay.errors import BackstayError, Cancelled, NoProvenPoint, NoSuchPoint, NotSupported
 from backstay.facts import Point, PointTaken, Proof, ProofGiven, RoutineBegan, RoutineFailed
@@ -110,6 +111,7 @@ def _began(home: Home, routine: Routine, what: Literal["backup", "proof"], point
 
 
 def _take(home: Home, component: Component, name: VaultName, progress: Progress) -> PointTaken:
+    refuse_swallowed(home, component)
     vault = home.vault(name)
     routine = _routine(home, component, vault, "backup", progress)
     began = _began(home, routine, "backup", None)

@@ -11,6 +11,7 @@ from backstay.app.estate import SANDBOX, estate
 from backstay.app.home import PLAN_STREAM, Home
 from backstay.app.people import somebody
 from backstay.app.rooms import make_ready, refuse_shared_places, tear_down
+from backstay.app.walls import refuse_swallowed
 from backstay.errors import NoProvenPoint, NoSuchRun, NotAuthorised, NotSupported, PlanMissing, Usage
 from backstay.facts import (
     CommandTaken,
@@ -104,6 +105,9 @@ def prepare(home: Home, wanted: Wanted) -> Prepared:
     phases = recover.compile(plan, wanted.scenario, site, wanted.mode, good)
     if isinstance(phases, NoRecovery):
         raise NoProvenPoint(phases.why, hint=phases.hint)
+    if wanted.mode is Mode.LIVE:
+        for name in recover.components_of(phases):
+            refuse_swallowed(home, plan.component(name))
     explained = recover.explain(phases, history, good, scenario.objectives.over(plan.objectives).rto)
     return Prepared(wanted, person, standing, scenario.title, phases, explained, disaster)
 

@@ -14,8 +14,18 @@ from ipaddress import ip_address
 from pathlib import Path
 
 from backstay.app.home import Home
-from backstay.errors import NotAuthorised, NotSupported
-from backstay.plan import PRIMARY, Component, FilesSource, PerSite, Plan, PostgresSource, PostgresWay, SqliteSource
+from backstay.errors import NotAuthorised, NotSupported, SourceUnsuitable
+from backstay.plan import (
+    PRIMARY,
+    Component,
+    FilesSource,
+    PerSite,
+    Plan,
+    PostgresSource,
+    PostgresWay,
+    SqliteSource,
+    Template,
+)
 from backstay.values import SiteName
 
 SANDBOX = SiteName("sandbox")
@@ -50,6 +60,7 @@ def refuse_shared_places(home: Home, plan: Plan | None = None) -> None:
     components = plan.components.values()
     folders = [(f"{one.name} in production", path) for one in components for path in _folders(home, one, PRIMARY)]
     servers = [(one.name, server) for one in components for server in _servers(home, one, PRIMARY)]
+    _refuse_shared_processes(home, plan)
     for component in components:
         if not _has_room(component):
             continue
@@ -89,6 +100,31 @@ def _shared(component: Component, how: str) -> NotAuthorised:
     )
 
 
+def _refuse_shared_processes(home: Home, plan: Plan) -> None:
+    """A process is known by its pid file: with one file for two sites, ending the sandbox's ends production's."""
+    here = {_real(home, spec.pid_file): name for name, spec in plan.site(PRIMARY).processes.items()}
+    for name, spec in plan.sites[SANDBOX].processes.items():
+        if (other := here.get(_real(home, spec.pid_file))) is not None:
+            raise NotAuthorised(
+                f"a drill would touch production: the process {name} of the sandbox has the pid file of {other}",
+                detail=f"{_real(home, spec.pid_file)} is named by both sites",
+                hint=f"give {name} a pid_file of its own for the site sandbox",
+            )
+
+
+def refuse_swallowed(home: Home, component: Component) -> None:
+    """A vault that lies in what it protects is lost with it: each point would hold all before it, and a recovery begins
+    by moving it away. So would the keys and the journal. Raises SourceUnsuitable."""
+    for path in _folders(home, component, PRIMARY):
+        for name, used in _ours(home, home.plan):
+            if name != "the plan" and used.is_relative_to(path):
+                raise SourceUnsuitable(
+                    f"{name} lies in {component.name}, and would be lost with it",
+                    detail=f"{used} is in {path}",
+                    hint=f"move {name} out of {path}, best to another disk, and name its new place",
+                )
+
+
 # ── folders ──────────────────────────────────────────────────────────────────────────────────────
 
 
@@ -96,9 +132,13 @@ def _folders(home: Home, component: Component, site: SiteName) -> Iterator[Path]
     match component.source:
         case PostgresSource(data=PerSite() as value) | SqliteSource(path=value) | FilesSource(path=value):
             if (template := value.on(site)) is not None:
-                yield Path(os.path.realpath(home.path(template)))
+                yield _real(home, template)
         case _:
             pass
+
+
+def _real(home: Home, template: Template) -> Path:
+    return Path(os.path.realpath(home.path(template)))
 
 
 def _ours(home: Home, plan: Plan) -> Iterator[tuple[str, Path]]:
