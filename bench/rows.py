@@ -6,6 +6,7 @@ import sys
 import time
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
+from math import inf
 from pathlib import Path
 
 from rich.console import Console
@@ -35,6 +36,23 @@ class Row:
         return json.dumps(told)
 
 
+@dataclass(slots=True)
+class Duel:
+    """The best time of each side."""
+
+    ours_s: float = inf
+    peer_s: float = inf
+
+    def ours(self, work: Callable[[], object]) -> None:
+        self.ours_s = min(self.ours_s, timed(work))
+
+    def peer(self, work: Callable[[], object]) -> None:
+        self.peer_s = min(self.peer_s, timed(work))
+
+    def row(self, work: str, peer: str, ours_mb: float, peer_mb: float) -> Row:
+        return Row(work, peer, self.ours_s, self.peer_s, ours_mb, peer_mb)
+
+
 def timed(work: Callable[[], object]) -> float:
     """Seconds by the monotonic clock, with everything written before it already on disk."""
     os.sync()
@@ -57,9 +75,10 @@ def show(title: str, rows: Iterable[Row], as_json: bool) -> None:
         for row in rows:
             print(row.line())
         return
-    table = Table(title=title, title_justify="left")
+    table = Table(title=title, title_justify="left", box=None)
     for name in ("work", "peer", "ours", "peer's", "ratio", "our MB", "peer's MB"):
-        table.add_column(name, justify="left" if name in ("work", "peer") else "right")
+        words = name in ("work", "peer")
+        table.add_column(name, justify="left" if words else "right", no_wrap=words)
     for r in rows:
         ratio = r.peer_s / r.ours_s
         cells = f"{r.ours_s:.2f} s", f"{r.peer_s:.2f} s", f"{ratio:.2f}", f"{r.ours_mb:,.0f}", f"{r.peer_mb:,.0f}"
