@@ -3,7 +3,9 @@
 The same running server, the same data, one after the other, warm: `pg_basebackup` (plain, with its WAL, fsynced) and
 `pg_dump -Fc` with `pg_restore` against `backstay backup` and `backstay restore`, each as the whole command that a
 person would type, the start of Python included. Ours compresses, encrypts and hashes; `pg_basebackup` copies. All sides
-fsync. Restoring a `pg_basebackup` is a copy: `cp -a`, and a sync of that file system.
+fsync. A restore stands against both ways to lay a data directory down again: another `pg_basebackup`, where there is
+still a server to take it from, and `cp -a` with a sync of the base backup, which checks and decrypts nothing and is the
+floor.
 """
 
 import os
@@ -131,6 +133,7 @@ def physical(server: Server, folder: Path) -> list[Row]:
     return [
         backups.row("physical backup", "pg_basebackup", vault_mb, base_mb),
         again.row("the same again", "pg_basebackup", again_mb, base_mb),
+        Row("physical restore", "pg_basebackup", restores.ours_s, backups.peer_s, restored_mb, base_mb),
         restores.row("physical restore", "cp -a", restored_mb, base_mb),
     ]
 
