@@ -4,7 +4,6 @@ import os
 import secrets
 import socket
 from collections.abc import Callable
-from contextlib import suppress
 from datetime import datetime
 from functools import cache
 from pathlib import Path
@@ -36,11 +35,28 @@ def _machine() -> str:
 
 
 def _start_of(pid: int) -> str | None:
-    """Field 22 of /proc/PID/stat (proc(5)). None: no such process, or one that has ended and was not collected."""
-    with suppress(OSError):
+    """Field 22 of /proc/PID/stat (proc(5)). None: no such process, or one that has ended and was not collected. Empty:
+    it cannot be seen, because there are no files to be opened any more, or /proc hides it (`hidepid`) or belongs to
+    another PID namespace: that is no evidence of anything."""
+    try:
+        if Path("/proc/self").readlink() != Path(str(os.getpid())):
+            return ""
         fields = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
         return None if fields[0] in ("Z", "X") else fields[19]
-    return None
+    except (FileNotFoundError, ProcessLookupError):
+        return None if _nobody(pid) else ""
+    except OSError:
+        return ""
+
+
+def _nobody(pid: int) -> bool:
+    try:
+        os.kill(pid, 0)
+    except ProcessLookupError:
+        return True
+    except OSError:
+        return False
+    return False
 
 
 def driver_name() -> str:
@@ -56,7 +72,7 @@ def has_ended(name: str) -> bool:
     machine, _, rest = name.partition("/")
     pid, _, rest = rest.partition("/")
     start, _, _ = rest.partition("/")
-    return machine == _machine() and pid.isdigit() and start.isdigit() and _start_of(int(pid)) != start
+    return machine == _machine() and pid.isdigit() and start.isdigit() and _start_of(int(pid)) not in (start, "")
 
 
 def driver(
