@@ -160,6 +160,17 @@ def test_a_fact_that_was_tampered_with_is_not_believed(story: str, journal: Sqli
             journal.read(stream)
 
 
+@pytest.mark.parametrize("story", sorted(TAMPERING.keys() - {"the note of the end changed"}))
+def test_nothing_is_folded_from_a_journal_with_a_gap(story: str, journal: SqliteJournal) -> None:
+    """What status and the choice of a point go by: a hold or a refutation that is gone must not go unnoticed."""
+    fill(journal)
+    fill(journal, B)
+    assert len(list(journal.everything())) == 10
+    tamper(journal.path.parent, TAMPERING[story][0])
+    with pytest.raises(JournalDamaged):
+        list(journal.everything())
+
+
 # ── files that are damaged, foreign, newer, locked, full ─────────────────────────────────────────
 
 

@@ -130,6 +130,9 @@ class SqliteJournal:
 
     def everything(self, after: datetime | None = None) -> Iterator[Recorded]:
         position, since = 0, "" if after is None else stamp(after)
+        # Read first: what is appended meanwhile only makes streams longer.
+        heads = self.heads() if after is None else dict[StreamName, Head]()
+        ends: dict[StreamName, Head] = {}
         while True:
             with self._edge("reading"), self._lock:
                 page = self._db.execute(
@@ -137,10 +140,23 @@ class SqliteJournal:
                     (position, since, _PAGE),
                 ).fetchall()
             if not page:
-                return
+                break
             position = page[-1][0]
             for columns in page:
-                yield _believed(_row(columns[1:]))
+                row = _row(columns[1:])
+                if after is None:
+                    last = ends.get(row.stream, Head(0, genesis(row.stream)))
+                    if (row.seq, row.before) != (last.seq + 1, last.digest):
+                        raise _damaged(row, f"fact {last.seq + 1} was expected in its place")
+                    ends[row.stream] = Head(row.seq, row.digest)
+                yield _believed(row)
+        for stream, head in heads.items():
+            if (last := ends.get(stream)) is None or last.seq < head.seq:
+                raise JournalDamaged(
+                    f"the end of {stream} was cut off",
+                    detail=f"{head.seq} facts were written, and {last.seq if last else 0} are there",
+                    hint="`backstay journal verify` lists everything that is wrong",
+                )
 
     def streams(self, prefix: str = "") -> list[StreamName]:
         with self._edge("reading"), self._lock:
