@@ -143,7 +143,7 @@ def prove(
             case _Nothing(component, why):
                 came.append(Came(component.name, None, why))
             case _Found(component, vault, newest):
-                with screen(f"proving {component.name} {newest.id} from {vault}") as progress:
+                with screen(f"proving {component.name} from {vault}") as progress:
                     result = _attempt(partial(_prove, home, component, vault, newest.id, tier, progress))
                 came.append(Came(component.name, vault, result))
     home.seal()

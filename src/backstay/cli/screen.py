@@ -309,6 +309,7 @@ class WorkScreen:
 
     def render(self) -> Text:
         text = Text.assemble((DOING, STYLE[DOING]), f" {self.title}  {say_span(self.elapsed() - self.began)}  ")
+        text.no_wrap, text.overflow = True, "ellipsis"
         text.append(self.meter.bar(), "dim")
         return text
 
