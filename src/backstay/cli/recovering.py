@@ -182,11 +182,13 @@ def _run(page: "Page", wanted: "Wanted", confirm: str | None) -> None:
 
 def _explain(page: "Page", prepared: "Prepared") -> None:
     """Every step, how long it usually takes, and what it stops or replaces: before anything is asked or done."""
+    from rich.padding import Padding
     from rich.text import Text
 
     page.err.print(Text(prepared.title, "bold"))
     for line in prepared.explained:
-        page.err.print(Text(f"  {line}"), soft_wrap=True)
+        words = line.lstrip(" ")
+        page.err.print(Padding(Text(words), (0, 0, 0, 2 + len(line) - len(words))))
 
 
 def _drive(page: "Page", home: "Home", run: str) -> None:
