@@ -25,6 +25,7 @@ __all__ = ["app", "main", "options"]
 app = App(
     name="backstay",
     version=__version__,
+    suppress_keyboard_interrupt=False,  # it is ours to say what was stopped, with a code of the table
     help="Disaster recovery as code: take backups, prove them by restoring, recover on the day.\n\n"
     "Begin with `backstay init`, then `backstay backup`, `backstay verify` and `backstay status`.\n"
     "On the day: `backstay recover SCENARIO`.\n\n"

@@ -283,11 +283,13 @@ class Shift:
 
     def halt(self) -> None:
         """Stop all that runs and wait until it has ended. Successes are written, while our lease holds; what has no
-        end is looked at by whoever resumes. Then the lease is given back, if nobody took it."""
+        end is looked at by whoever resumes. Then the lease is given back, if nobody took it. Who insists (a second
+        interrupt in here) does not wait for an act that hears nothing: KeyboardInterrupt goes up, the lease is left to
+        run out, and the act ends with this process."""
         for running in self._running.values():
             if running.asked is None:
                 self._ask(running, "leaving")
-        terms = self._driver.terms
+        terms, impatient = self._driver.terms, False
         while self._running:
             try:
                 self._driver.crew.wait(terms.tick, lambda: bool(self._finished))
@@ -297,6 +299,9 @@ class Shift:
                     self._kill()
             except KeyboardInterrupt:
                 self._kill()
+                if impatient:
+                    raise
+                impatient = True
         self._leave()
 
     def _note_last(self) -> None:
