@@ -173,34 +173,51 @@ def test_the_slug_is_what_later_steps_speak_of() -> None:
 
 # ── why there is none ───────────────────────────────────────────────────────────────────────────────
 
+NAME_ONE = (
+    "prove one with `backstay verify database --point ID`; or use one as it is, with --point database=ID: "
+    "it is written down that you did"
+)
+SEVEN = {
+    DATABASE: NoneGood(
+        "no recovery point is proven", tuple(PassedOver(PointId(f"p{number}"), "old") for number in range(7, 0, -1))
+    )
+}
 UNPROVEN = {DATABASE: NoneGood("no recovery point is proven", (PassedOver(PointId("p1"), "it was never proved"),))}
 
 
 @pytest.mark.parametrize(
-    ("of", "site", "good", "why", "hint"),
+    ("of", "site", "good", "why", "hint", "points"),
     [
         (with_steps(), "primary", GOOD,
          "the plan has no procedure for “Database corruption or loss”",
-         "write scenarios.database-loss.procedure in the plan"),
-        (plan(), "moon", GOOD, "the plan has no site 'moon'", "choose one of: primary"),
+         "write scenarios.database-loss.procedure in the plan", None),
+        (plan(), "moon", GOOD, "the plan has no site 'moon'", "choose one of: primary", None),
         (plan(), "primary", UNPROVEN,
-         "database cannot be restored: no recovery point is proven (p1: it was never proved)",
-         "prove one with `backstay verify database`, or name one with --point"),
+         "database cannot be restored: no recovery point is proven",
+         NAME_ONE,
+         "p1: it was never proved"),
+        (plan(), "primary", SEVEN,
+         "database cannot be restored: no recovery point is proven",
+         NAME_ONE,
+         "p7: old\np6: old\np5: old\np4: old\np3: old\nand 2 older ones: `backstay points database`"),
         (plan(), "primary", {}, "database cannot be restored: nobody looked for one",
-         "prove one with `backstay verify database`, or name one with --point"),
+         "see what the vaults hold with `backstay points`; take a point with `backstay backup database`",
+         "no vault of the plan has a point of database"),
         (with_steps((Step(Ask(ComponentName("databse"))),)), "primary", GOOD,
          "the step “ask-databse” of the phase “phase 0” works on 'databse', which is no component of the plan",
-         "components of the plan: database, settings-db"),
+         "components of the plan: database, settings-db", None),
         (with_steps((Step(Smoke(("helth",))),)), "primary", GOOD,
          "the step “smoke-helth” of the phase “phase 0” runs 'helth', which is no smoke check of the plan",
-         "smoke checks of the plan: health, metrics, user"),
+         "smoke checks of the plan: health, metrics, user", None),
         (with_steps((Step(Wait(MINUTE), needs=(StepId("later"),)), Step(Smoke(), id=StepId("later")))), "primary", GOOD,
-         "the step “wait” of the phase “phase 0” needs 'later', and no step before it has that name", ""),
+         "the step “wait” of the phase “phase 0” needs 'later', and no step before it has that name", "", None),
     ],
-    ids=["no procedure", "no site", "nothing proven", "nobody looked", "no component", "no check", "no need"],
+    ids=["no procedure", "no site", "nothing proven", "many", "nobody looked", "no component", "no check", "no need"],
 )  # fmt: skip
-def test_why_there_is_no_recovery(of: Plan, site: str, good: Any, why: str, hint: str) -> None:
-    assert compile(of, "database-loss", SiteName(site), Mode.LIVE, good) == NoRecovery(why, hint)
+def test_why_there_is_no_recovery(
+    of: Plan, site: str, good: Any, why: str, hint: str, points: str | None
+) -> None:  # fmt: skip
+    assert compile(of, "database-loss", SiteName(site), Mode.LIVE, good) == NoRecovery(why, hint, points)
 
 
 def test_talking_a_recovery_through_needs_no_point() -> None:

@@ -12,7 +12,7 @@ from backstay.app.home import PLAN_STREAM, Home
 from backstay.app.people import somebody
 from backstay.app.rooms import make_ready, refuse_shared_places, tear_down
 from backstay.app.walls import refuse_swallowed
-from backstay.errors import NoProvenPoint, NoSuchRun, NotAuthorised, NotSupported, PlanMissing, Usage
+from backstay.errors import NoProvenPoint, NoSuchRun, NotAuthorised, NotSupported, PlanInvalid, PlanMissing, Usage
 from backstay.facts import (
     CommandTaken,
     DisasterDeclared,
@@ -87,7 +87,8 @@ class Prepared:
 
 
 def prepare(home: Home, wanted: Wanted) -> Prepared:
-    """What can be refused is refused here. Raises UnknownName, NotAuthorised, NoProvenPoint, NotSupported."""
+    """What can be refused is refused here. Raises UnknownName, NotAuthorised, NoProvenPoint, PlanInvalid,
+    NotSupported."""
     plan = home.plan
     person = somebody(plan, wanted.by)
     standing = "drill" if wanted.mode is not Mode.LIVE else _standing(plan, person, wanted)
@@ -104,7 +105,9 @@ def prepare(home: Home, wanted: Wanted) -> Prepared:
     good = _good(home, plan, wanted.scenario, disaster)
     phases = recover.compile(plan, wanted.scenario, site, wanted.mode, good)
     if isinstance(phases, NoRecovery):
-        raise NoProvenPoint(phases.why, hint=phases.hint)
+        if phases.points is None:
+            raise PlanInvalid(phases.why, detail="nothing was started", hint=phases.hint)
+        raise NoProvenPoint(phases.why, detail=phases.points, hint=phases.hint)
     if wanted.mode is Mode.LIVE:
         for name in recover.components_of(phases):
             refuse_swallowed(home, plan.component(name))

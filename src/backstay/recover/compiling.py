@@ -53,6 +53,9 @@ class NoRecovery:
 
     why: str
     hint: str = ""
+    points: str | None = None
+    """Not the plan is the reason, but the points: each newer one and why it was left out, a line each. None: the plan
+    is."""
 
 
 Good = Mapping[ComponentName, Chosen | NoneGood]
@@ -231,10 +234,26 @@ def _no_point(phases: tuple[Phase, ...], good: Good) -> NoRecovery | None:
                 continue
             found = good.get(step.verb.component)
             if not isinstance(found, Chosen):
-                why = found.why if found else "nobody looked for one"
-                reasons = "; ".join(f"{over.point}: {over.why}" for over in found.reasons[:3]) if found else ""
-                return NoRecovery(
-                    f"{step.verb.component} cannot be restored: {why}" + (f" ({reasons})" if reasons else ""),
-                    f"prove one with `backstay verify {step.verb.component}`, or name one with --point",
-                )
+                return _none_good(step.verb.component, found or NoneGood("nobody looked for one"))
     return None
+
+
+_MOST_REASONS = 5
+
+
+def _none_good(component: ComponentName, found: NoneGood) -> NoRecovery:
+    lines = [f"{over.point}: {over.why}" for over in found.reasons[:_MOST_REASONS]]
+    if len(found.reasons) > _MOST_REASONS:
+        lines.append(f"and {len(found.reasons) - _MOST_REASONS} older ones: `backstay points {component}`")
+    if not lines:
+        return NoRecovery(
+            f"{component} cannot be restored: {found.why}",
+            f"see what the vaults hold with `backstay points`; take a point with `backstay backup {component}`",
+            f"no vault of the plan has a point of {component}",
+        )
+    return NoRecovery(
+        f"{component} cannot be restored: {found.why}",
+        f"prove one with `backstay verify {component} --point ID`; or use one as it is, with --point {component}=ID: "
+        "it is written down that you did",
+        "\n".join(lines),
+    )

@@ -76,6 +76,7 @@ def read_header(data: bytes, where: str) -> dict[str, Any]:
     if (version := int(found.group(1))) > FORMAT:
         raise VaultNewer(
             f"the vault in {where} has format {version}, and this Backstay reads format {FORMAT}",
+            detail="it is not damaged; nothing in it was changed",
             hint="use the version of Backstay that wrote it, or a later one",
         )
     try:
@@ -90,7 +91,10 @@ def unlock(store: Store, keys: Keyring) -> Opened:
         header = read_header(store.get(names.HEADER), store.describe())
     except ObjectMissing:
         raise VaultMissing(
-            f"there is no vault in {store.describe()}", hint="check the address, or make one with `backstay init`"
+            f"there is no vault in {store.describe()}",
+            detail=f"the place answers, and holds no object {names.HEADER!r}",
+            hint="compare the address with the plan, and see whether its disk is mounted; only for a new start: "
+            "`backstay init`",
         ) from None
     try:
         family, root = hex_of(header, "family", 16), hex_of(header, "by", 32)
