@@ -43,7 +43,7 @@ def next_moment(stream: StreamName, newest: datetime | None, now: datetime) -> d
         raise ClockWentBack(
             f"the clock reads {say_span(newest - now)} earlier than the newest fact of {stream}",
             detail=f"now {say_moment(now)}, newest fact {say_moment(newest)}",
-            hint="set the clock right; if it is right now and was ahead before, go on with a fresh state folder (--state)",
+            hint="set the clock right; if it is right, and was ahead before: go on in a fresh state folder (--state)",
         )
     return newest
 
