@@ -9,8 +9,9 @@ from pathlib import Path
 
 from backstay.adapters.files.asking import FilesAnswers
 from backstay.adapters.files.owning import dress, owned
-from backstay.adapters.files.swapping import Beside, Record, edge, forget, move, sync
+from backstay.adapters.files.swapping import Beside, Record, edge, forget, move
 from backstay.adapters.files.walking import QUIET, Survey, entries, refuse_denied, root_of, survey, trusted
+from backstay.durable import sync
 from backstay.errors import Cancelled, DiskFull, SourceDown, TargetNotEmpty
 from backstay.facts import DidNot, Happened, Outcome, Sight, Succeeded
 from backstay.ports import (

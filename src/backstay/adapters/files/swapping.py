@@ -22,6 +22,7 @@ from errno import EACCES, EBUSY, EDQUOT, ENOSPC, EPERM, EROFS, EXDEV
 from pathlib import Path
 from typing import Any, cast
 
+from backstay.durable import rename_durably, write_durably
 from backstay.errors import AccessDenied, BackstayError, DiskFull, SourceUnsuitable, StepFailed
 from backstay.ports import Acting
 from backstay.values import LineageId, RunId, digest_of
@@ -105,18 +106,8 @@ class Beside:
 
     def write(self, record: Record) -> None:
         """On disk, or not at all."""
-        temporary = self.record.with_name(self.record.name + ".new")
         with edge(f"write {self.record}"):
-            fd = os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_CLOEXEC | os.O_NOFOLLOW, 0o600)
-            try:
-                view = memoryview(json.dumps(asdict(record), sort_keys=True).encode() + b"\n")
-                while view:  # a disk that is nearly full takes a part, and says so only to the next call
-                    view = view[os.write(fd, view) :]
-                os.fsync(fd)
-            finally:
-                os.close(fd)
-            temporary.rename(self.record)
-            sync(self.record.parent)
+            write_durably(self.record, json.dumps(asdict(record), sort_keys=True).encode() + b"\n")
 
     def in_place(self) -> Record | None:
         """The restore whose folder is here now. None: what is here was not restored, or has been replaced since."""
@@ -149,16 +140,7 @@ def move(source: Path, target: Path) -> None:
     with edge(f"rename {source} to {target.name}"):
         if target.is_symlink() or target.exists():
             raise StepFailed(f"{target} is already there")
-        source.rename(target)
-        sync(target.parent)
-
-
-def sync(folder: Path) -> None:
-    fd = os.open(folder, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
-    try:
-        os.fsync(fd)
-    finally:
-        os.close(fd)
+        rename_durably(source, target)
 
 
 class edge:  # noqa: N801 - read like a function: `with edge("write the record"):`

@@ -7,7 +7,6 @@ from pathlib import Path
 from backstay.adapters.postgres import logical_recovery, recovery
 from backstay.adapters.postgres.answers import PostgresAnswers
 from backstay.adapters.postgres.checks import Checking, Tier
-from backstay.adapters.postgres.laying import write_durably
 from backstay.adapters.postgres.local import Taking
 from backstay.adapters.postgres.logical import Dumping
 from backstay.adapters.postgres.logical_recovery import LogicalRecovery
@@ -18,6 +17,7 @@ from backstay.adapters.postgres.session import connect, defaults, parse, rows, s
 from backstay.adapters.postgres.site import Site, running_on
 from backstay.adapters.postgres.source import choose_way
 from backstay.adapters.postgres.starting import SANDBOX
+from backstay.durable import write_durably
 from backstay.errors import AccessDenied, BackstayError, SourceDown, SourceUnsuitable
 from backstay.facts import CheckResult, DidNot, Happened, Outcome, Sight
 from backstay.plan import PostgresWay

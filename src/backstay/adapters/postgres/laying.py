@@ -16,6 +16,7 @@ from pathlib import Path
 from backstay.adapters.postgres.control import poisoned
 from backstay.adapters.postgres.layout import EMPTIED, Tablespace
 from backstay.adapters.postgres.programs import Programs
+from backstay.durable import sync, write_durably
 from backstay.errors import AccessDenied, Cancelled, Damaged, DiskFull, SourceUnsuitable, ToolFailed
 from backstay.facts import Point
 from backstay.ports import PointReader, Progress, Stored, unwatched
@@ -144,37 +145,6 @@ def refuse_new_tablespaces(programs: Programs, data: Path, physical: Physical) -
             detail="replaying that would empty the folder that it had on the original host",
             hint="use another point",
         )
-
-
-# ── durable writing ──────────────────────────────────────────────────────────────────────────────
-
-
-def sync(path: Path) -> None:
-    handle = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
-    try:
-        os.fsync(handle)
-    finally:
-        os.close(handle)
-
-
-def write_durably(path: Path, content: bytes) -> None:
-    """Whole or not at all, also after a power cut."""
-    temporary = path.with_name(f".{path.name}.tmp")
-    handle = os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_NOFOLLOW | os.O_CLOEXEC, 0o600)
-    try:
-        view = memoryview(content)
-        while view:  # a disk that is nearly full takes a part, and says so only to the next call
-            view = view[os.write(handle, view) :]
-        os.fsync(handle)
-    finally:
-        os.close(handle)
-    temporary.rename(path)
-    sync(path.parent)
-
-
-def rename_durably(before: Path, after: Path) -> None:
-    before.rename(after)
-    sync(after.parent)
 
 
 @contextmanager

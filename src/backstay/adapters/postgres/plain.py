@@ -3,7 +3,8 @@
 import shlex
 from pathlib import Path
 
-from backstay.adapters.postgres.laying import Ground, Physical, lay, room, sync
+from backstay.adapters.postgres.laying import Ground, Physical, lay, room
+from backstay.durable import sync
 from backstay.ports import PointReader, Progress, Stored, unwatched
 
 _RECOVERY = """

@@ -23,10 +23,7 @@ from backstay.adapters.postgres.laying import (
     lay,
     need_room,
     refuse_new_tablespaces,
-    rename_durably,
     room,
-    sync,
-    write_durably,
 )
 from backstay.adapters.postgres.layout import MARK
 from backstay.adapters.postgres.lsn import lsn
@@ -37,6 +34,7 @@ from backstay.adapters.postgres.sandbox import Recovered, look
 from backstay.adapters.postgres.session import connect
 from backstay.adapters.postgres.site import Marker, Site, running_on, stop_server
 from backstay.adapters.postgres.starting import Starting
+from backstay.durable import rename_durably, sync, write_durably
 from backstay.errors import (
     AccessDenied,
     BackstayError,

@@ -15,8 +15,8 @@ from dataclasses import asdict, dataclass, field
 from datetime import timedelta
 from pathlib import Path
 
-from backstay.adapters.postgres.laying import write_durably
 from backstay.adapters.postgres.layout import MARK
+from backstay.durable import write_durably
 from backstay.errors import AccessDenied, Cancelled, Damaged, RunBusy, TimedOut
 from backstay.ports import Acting, Clock
 from backstay.processes import holding

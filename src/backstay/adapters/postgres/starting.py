@@ -8,12 +8,13 @@ from dataclasses import dataclass
 from datetime import timedelta
 from pathlib import Path
 
-from backstay.adapters.postgres.laying import Physical, write_durably
+from backstay.adapters.postgres.laying import Physical
 from backstay.adapters.postgres.place import PostgresPlace
 from backstay.adapters.postgres.programs import Owner, Programs, ourselves, owner_of
 from backstay.adapters.postgres.session import defaults, parse
 from backstay.adapters.postgres.site import Site
 from backstay.adapters.postgres.source import options_of, read_words, started_with
+from backstay.durable import write_durably
 from backstay.errors import ToolFailed
 from backstay.ports import Kind, PointReader, Stored
 from backstay.processes import Command, run

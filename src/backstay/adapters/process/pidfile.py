@@ -2,11 +2,11 @@
 
 import os
 import re
-from contextlib import suppress
 from errno import EACCES, EDQUOT, ENOSPC, EPERM
 from pathlib import Path
 
 from backstay.adapters.process.family import Process, Stat, boot_id, is_alive, stat_of
+from backstay.durable import sync, write_durably
 from backstay.errors import AccessDenied, DiskFull, ToolFailed
 
 _OURS = re.compile(r"(\d{1,10})\n(\d{1,20}) ([0-9a-f-]{36})\n\Z")
@@ -52,38 +52,18 @@ def _started_ns(found: Stat) -> int:
 
 def write_through(path: Path, text: str) -> None:
     """The whole text, on disk, or what was there before."""
-    temporary = path.with_name(f".{path.name}.{os.getpid()}")
     try:
-        fd = os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_CLOEXEC | os.O_NOFOLLOW, 0o644)
-        try:
-            view = memoryview(text.encode())
-            while view:  # a disk that is nearly full takes a part, and says so only to the next call
-                view = view[os.write(fd, view) :]
-            os.fsync(fd)
-        finally:
-            os.close(fd)
-        temporary.rename(path)
-        _sync(path.parent)
+        write_durably(path, text.encode(), 0o644)
     except OSError as error:
-        with suppress(OSError):
-            temporary.unlink()
         raise edge(error, f"write {path}") from error
 
 
 def remove(path: Path) -> None:
     try:
         path.unlink(missing_ok=True)
-        _sync(path.parent)
+        sync(path.parent)
     except OSError as error:
         raise edge(error, f"remove {path}") from error
-
-
-def _sync(folder: Path) -> None:
-    fd = os.open(folder, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
-    try:
-        os.fsync(fd)
-    finally:
-        os.close(fd)
 
 
 def edge(error: OSError, doing: str) -> DiskFull | AccessDenied | ToolFailed:

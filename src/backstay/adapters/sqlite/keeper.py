@@ -17,6 +17,7 @@ from pathlib import Path
 from backstay.adapters.sqlite.answers import SqliteAnswers, ask, objects, orphans
 from backstay.adapters.sqlite.copying import Copying
 from backstay.adapters.sqlite.opening import SAFE_VERSION, connect, limited, only_reads, reading
+from backstay.durable import sync, write_durably
 from backstay.errors import (
     AccessDenied,
     BackstayError,
@@ -191,7 +192,7 @@ class SqliteKeeper:
                 self._move_aside(self._kept(acting))
                 self._reached("moved aside")
                 fresh.rename(self._path)
-                _sync(self._path.parent)
+                sync(self._path.parent)
                 self._reached("swapped")
             else:
                 values = self._marked()
@@ -237,7 +238,7 @@ class SqliteKeeper:
             "newest": stamp(newest) if newest else "",
             "lineage": lineage(self._path, found),
         }
-        _write_durably(self._marker_path, json.dumps(values, indent=1).encode())
+        write_durably(self._marker_path, json.dumps(values, indent=1).encode())
         self._reached("laid")
         return fresh, values
 
@@ -259,7 +260,7 @@ class SqliteKeeper:
                 if new.exists():
                     raise TargetNotEmpty(f"{new} is there already, and so is {old}", hint="move one of them away")
                 old.rename(new)
-        _sync(self._path.parent)
+        sync(self._path.parent)
 
     def _refuse_alive(self) -> None:
         for name in BESIDE:
@@ -406,25 +407,3 @@ def _scratch(below: Path) -> Generator[Path]:
         yield folder
     finally:
         shutil.rmtree(folder, ignore_errors=True)
-
-
-def _sync(folder: Path) -> None:
-    handle = os.open(folder, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
-    try:
-        os.fsync(handle)
-    finally:
-        os.close(handle)
-
-
-def _write_durably(path: Path, content: bytes) -> None:
-    temporary = path.with_name(f".{path.name}.tmp")
-    handle = os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_NOFOLLOW | os.O_CLOEXEC, 0o600)
-    try:
-        view = memoryview(content)
-        while view:  # a disk that is nearly full takes a part, and says so only to the next call
-            view = view[os.write(handle, view) :]
-        os.fsync(handle)
-    finally:
-        os.close(handle)
-    temporary.rename(path)
-    _sync(path.parent)
