@@ -279,3 +279,19 @@ def test_a_skipped_step_ends_its_phase() -> None:
     facts = list(happened(begun, *usual_steps()[:1]))[:-1]
     skipped = (at("10:04"), StepSkipped(StepId("1.2-preserve-database"), "cto", "no room"))
     assert phase_times(seen(*facts, skipped))[0].took == MINUTE
+
+
+# ── lineages ─────────────────────────────────────────────────────────────────────────────────────
+
+
+def with_lineage(step: tuple[str, float, str, dict[str, str]]) -> tuple[str, float, str, dict[str, str]]:
+    name, seconds, saw, values = step
+    return (name, seconds, saw, values | {"lineage": "tl-2"}) if "restore" in name else step
+
+
+@pytest.mark.parametrize(("mode", "line"), [(Mode.LIVE, "tl-2"), (Mode.DRILL, POINT.lineage)])
+def test_a_live_restore_begins_a_lineage_by_itself_and_a_drill_does_not(mode: Mode, line: str) -> None:
+    """The run's own stream says so: a driver that dies right after the swap leaves nothing to be written down."""
+    steps = [with_lineage(step) for step in usual_steps()]
+    facts = happened(run_started(plan(), "r9", at("10:01"), mode), *steps)[:-1]  # it never came to its end
+    assert history(recorded("run/r9", *facts), {LOCAL: [POINT]}).line(DATABASE).current == line

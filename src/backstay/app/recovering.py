@@ -17,7 +17,6 @@ from backstay.facts import (
     CommandTaken,
     DisasterDeclared,
     Fact,
-    LineageBegan,
     PlanAdopted,
     RecoveryDeclared,
     RunAttached,
@@ -232,26 +231,14 @@ def _told_from_the_start(home: Home, run: RunId, watch: Watch) -> Generator[Watc
 
 
 def _afterwards(home: Home, state: RunState) -> None:
-    """New lineages, and the end of the incident: facts that follow from the run, written once even if we die here."""
-    started, history = state.started, home.history()
-    if started.mode is not Mode.LIVE:
-        return
-    seen = history.run(started.run)
-    assert seen is not None, "the journal has the run that was driven"
+    """The end of the incident follows from the end of its run: written once, also when a driver died before it."""
+    started = state.started
     assert state.ended is not None, "it has just ended"
-    known = {fact.component for _, fact in history.lineages if fact.run == started.run}
-    for component in started.components:
-        restored = seen.restored(component)
-        if restored is None or component in known:
-            continue
-        lineage, origin = restored.values.get("lineage"), restored.values.get("point")
-        if lineage and origin:
-            fact = LineageBegan(component, started.run, PointId(origin), lineage)
-            _append(home, f"component/{component}", fact)
-    if started.incident is not None and state.ended.result == "recovered":
-        found = history.incident(started.incident)
-        if found is not None and found.recovered is None:
-            _append(home, f"incident/{started.incident}", RecoveryDeclared(started.by, state.ended.why))
+    if started.incident is None or state.ended.result != "recovered":
+        return
+    found = home.history().incident(started.incident)
+    if found is not None and found.recovered is None:
+        _append(home, f"incident/{started.incident}", RecoveryDeclared(started.by, state.ended.why))
 
 
 def _append(home: Home, stream: str, fact: Fact) -> None:

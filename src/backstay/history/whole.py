@@ -1,6 +1,6 @@
 """The folded view of journal and vaults, and how it is made."""
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from datetime import datetime
 
@@ -23,6 +23,7 @@ from backstay.facts import (
 from backstay.history.incidents import IncidentSeen, incident_after
 from backstay.history.lines import Line, line_of, taken_order
 from backstay.history.runs import RunFold, RunSeen
+from backstay.plan import Mode
 from backstay.values import ComponentName, IncidentId, PointId, RunId, VaultName
 
 
@@ -119,21 +120,36 @@ def history(
             incidents[stream] = incident_after(incidents[stream], fact, at)
         else:
             lists.add(recorded)
+    seen = sorted((run for fold in runs.values() if (run := fold.seen())), key=lambda run: run.at)
+    lineages = sorted([*lists.lineages, *_begun(seen)], key=lambda one: one[0])
     all_proofs = {(proof.point, proof.vault, proof.began, proof.tier): proof for proof in (*proofs, *lists.proofs)}
     all_holds = {(hold.id, hold.kind, hold.at): hold for hold in (*holds, *lists.holds)}
     return History(
         points=tuple(InVault(vault, point) for vault, listed in points.items() for point in listed),
         proofs=tuple(sorted(all_proofs.values(), key=lambda proof: (proof.ended, proof.began))),
         holds=tuple(sorted(all_holds.values(), key=lambda hold: hold.at)),
-        runs=tuple(sorted((run for fold in runs.values() if (run := fold.seen())), key=lambda run: run.at)),
+        runs=tuple(seen),
         incidents=tuple(sorted(incidents.values(), key=lambda incident: incident.at)),
         taken=tuple(lists.taken),
         failed=tuple(lists.failed),
         missing=tuple(lists.missing),
-        lineages=tuple(lists.lineages),
+        lineages=tuple(lineages),
         checks=tuple(lists.checks),
         plans=tuple(lists.plans),
     )
+
+
+def _begun(runs: Iterable[RunSeen]) -> Iterator[tuple[datetime, LineageBegan]]:
+    """Every live restore begins a new lineage, at the moment at which it was swapped in: the run's own stream says so,
+    also when its driver died right afterwards."""
+    for run in runs:
+        for component in run.started.components if run.started.mode is Mode.LIVE else ():
+            restored = run.restored(component)
+            if restored is None or restored.ended is None:
+                continue
+            lineage, origin = restored.values.get("lineage"), restored.values.get("point")
+            if lineage and origin:
+                yield restored.ended, LineageBegan(component, run.id, PointId(origin), lineage)
 
 
 class _Lists:
