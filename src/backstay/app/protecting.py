@@ -20,7 +20,7 @@ from backstay.facts import Point, PointTaken, Proof, ProofGiven, RoutineBegan, R
 from backstay.history import taken_order
 from backstay.plan import PRIMARY, Component
 from backstay.ports import Acting, Progress, Vault
-from backstay.values import ComponentName, PointId, VaultName
+from backstay.values import ComponentName, PointId, VaultName, listed
 from backstay.verbs.routine import Routine, look_taken, prove_point, take_point
 
 Screen = Callable[[str], AbstractContextManager[Progress]]
@@ -215,7 +215,11 @@ def find_point(home: Home, id: PointId) -> tuple[VaultName, Point]:
         for point in vault.survey()[0]:
             if point.id == id:
                 return name, point
-    raise NoSuchPoint(f"no vault here has the point {id}", hint="`backstay points` lists them")
+    raise NoSuchPoint(
+        f"no vault here has the point {id}",
+        detail=f"looked in {listed(map(str, home.vaults))}",
+        hint="copy its name from `backstay points`; a point that the journal knows and no vault has is an alarm",
+    )
 
 
 def newest_point(home: Home, component: ComponentName) -> tuple[VaultName, Point]:
@@ -224,7 +228,9 @@ def newest_point(home: Home, component: ComponentName) -> tuple[VaultName, Point
     if not found:
         known = sorted({str(point.component) for vault in home.vaults.values() for point in vault.survey()[0]})
         raise NoSuchPoint(
-            f"no vault here has a point of {component}", detail=f"there are points of: {', '.join(known) or 'nothing'}"
+            f"no vault here has a point of {component}",
+            detail=f"there are points of {listed(known)}" if known else "there is no point at all",
+            hint=f"name another vault with --vault; while {component} still lives: `backstay backup {component}`",
         )
     point, name = max(found, key=lambda one: taken_order(one[0]))
     return name, point
@@ -235,5 +241,9 @@ def restore_to(home: Home, component: str, to: Path, point: str | None, progress
     DiskFull and what the vault raises."""
     name, found = newest_point(home, ComponentName(component)) if point is None else find_point(home, PointId(point))
     if found.component != component:
-        raise NoSuchPoint(f"the point {found.id} is of {found.component}, not of {component}")
+        raise NoSuchPoint(
+            f"the point {found.id} is of {found.component}, not of {component}",
+            detail="nothing was written",
+            hint=f"`backstay points {component}` lists those of {component}",
+        )
     return Laid(found, name, lay_down(home.vault(name).open(found.id), to.absolute(), progress))
