@@ -6,20 +6,21 @@ half a point. A proof is what was seen when the point was restored into a throw-
 """
 
 import errno
+import secrets
 import shutil
-import tempfile
 from collections.abc import Callable, Generator, Mapping
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field, replace
 from datetime import datetime, timedelta
 from functools import partial
 from pathlib import Path
 from typing import Literal, TypeVar
 
-from backstay.errors import AccessDenied, BackstayError, Cancelled, DiskFull, SourceDown
+from backstay.errors import AccessDenied, BackstayError, Cancelled, DiskFull, RunBusy, SourceDown
 from backstay.facts import CheckResult, Point, PointTaken, Proof, Refuted, RoutineBegan, RoutineFailed, Rung, Verdict
 from backstay.plan import Component, Objectives
 from backstay.ports import Answer, Answers, Clock, Keeper, PointReader, Progress, Vault, unwatched
+from backstay.processes import holding
 from backstay.values import Digest, PointId, RunId, VaultName, count, say_size, utc
 from backstay.verbs.reading import Stoppable, Witnessed, heed, never
 from backstay.verify import Tried, Unanswered, content, judge
@@ -149,7 +150,7 @@ def _look(routine: Routine, reader: PointReader, scratch: Path, tier: Tier, seen
     """Fill `seen`, rung by rung. Raises what stops it."""
     witnessed = Witnessed(reader, routine.stop)
     if tier != "bytes":
-        with _throw_away(scratch, reader.point) as folder:
+        with throw_away(scratch, reader.point) as folder:
             started = routine.clock.elapsed()
             with routine.keeper.sandbox(witnessed, folder, routine.progress) as answers:
                 seen.restore_took = routine.clock.elapsed() - started
@@ -195,20 +196,38 @@ def moment_of(answer: object) -> datetime | None:
 
 
 @contextmanager
-def _throw_away(scratch: Path, point: Point) -> Generator[Path]:
-    """An empty folder (0700) with room for the point; gone afterwards, whatever happened. Raises DiskFull."""
+def throw_away(scratch: Path, point: Point) -> Generator[Path]:
+    """An empty folder (0700) with room for the point; gone afterwards, whatever happened. What a killed prover left,
+    somebody's data in the clear, goes first. Raises DiskFull."""
+    _sweep(scratch)
     free = shutil.disk_usage(scratch).free
     if free < point.size_bytes:
         raise DiskFull(
             f"no room to restore {point.id} for its proof",
             detail=f"{say_size(free)} are free below {scratch}, and it needs {say_size(point.size_bytes)}",
-            hint="name a larger disk with TMPDIR",
+            hint="make room there, or put the state folder on a larger disk with --state",
         )
-    folder = Path(tempfile.mkdtemp(prefix=f"prove-{point.id}-", dir=scratch))
-    try:
-        yield folder
-    finally:
-        shutil.rmtree(folder)
+    folder = scratch / f"prove-{point.id}-{secrets.token_hex(4)}"
+    lock = _lock_of(folder)
+    with holding(lock, wait=timedelta(seconds=5)):
+        try:
+            folder.mkdir(mode=0o700)
+            yield folder
+        finally:
+            shutil.rmtree(folder, ignore_errors=True)
+            lock.unlink(missing_ok=True)
+
+
+def _lock_of(folder: Path) -> Path:
+    """Held while the folder is in use, and free as soon as its prover is dead."""
+    return folder.with_name(f"{folder.name}.lock")
+
+
+def _sweep(scratch: Path) -> None:
+    for lock in scratch.glob("prove-*.lock"):
+        with suppress(RunBusy), holding(lock, wait=timedelta()):
+            shutil.rmtree(lock.with_suffix(""), ignore_errors=True)
+            lock.unlink(missing_ok=True)
 
 
 @contextmanager
