@@ -1,47 +1,47 @@
 """What counts as evidence that a driver has ended, and what is none."""
 
-import os
+import shutil
 import subprocess
 import sys
+from pathlib import Path
 
 import pytest
 
-from backstay.app import driving
+from backstay.app.driving import Roll
+
+SIGN_ON = """
+import sys
+from pathlib import Path
+from backstay.app.driving import Roll
+print(Roll(Path(sys.argv[1])).sign_on(), flush=True)
+sys.stdin.read()
+"""
 
 
-def test_a_process_that_runs_has_not_ended() -> None:
-    assert not driving.has_ended(driving.driver_name())
+def test_a_process_that_runs_has_not_ended_and_one_that_was_killed_has(tmp_path: Path) -> None:
+    argv = [sys.executable, "-c", SIGN_ON, str(tmp_path)]
+    with subprocess.Popen(argv, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True) as process:
+        assert process.stdout is not None
+        name = process.stdout.readline().strip()
+        assert not Roll(tmp_path).has_ended(name)
+        process.kill()
+    assert Roll(tmp_path).has_ended(name)
 
 
-def test_a_process_that_is_gone_has_ended_and_one_of_another_machine_is_not_known() -> None:
-    process = subprocess.Popen([sys.executable, "-c", ""])
-    process.wait()
-    machine = driving.driver_name().partition("/")[0]
-    assert driving.has_ended(f"{machine}/{process.pid}/12345/ab")
-    assert not driving.has_ended(f"elsewhere/{process.pid}/12345/ab")
+def test_two_drives_of_one_process_have_two_names(tmp_path: Path) -> None:
+    roll = Roll(tmp_path)
+    first, second = roll.sign_on(), roll.sign_on()
+    assert first != second
+    assert not roll.has_ended(first)
 
 
-def test_a_process_whose_number_another_has_now_has_ended() -> None:
-    machine, pid, start, token = driving.driver_name().split("/")
-    assert driving.has_ended(f"{machine}/{pid}/{int(start) - 1}/{token}")
+def test_a_copy_of_the_folder_says_nothing_about_the_living(tmp_path: Path) -> None:
+    (tmp_path / "state").mkdir()
+    name = Roll(tmp_path / "state").sign_on()
+    shutil.copytree(tmp_path / "state", tmp_path / "copy")
+    assert not Roll(tmp_path / "copy").has_ended(name)
 
 
-def test_what_cannot_be_seen_has_not_ended(monkeypatch: pytest.MonkeyPatch) -> None:
-    name = driving.driver_name()
-
-    def no_more_files(*words: object, **more: object) -> str:
-        raise OSError(24, "Too many open files")
-
-    monkeypatch.setattr(driving.Path, "read_text", no_more_files)
-    assert not driving.has_ended(name)
-
-
-def test_what_proc_hides_has_not_ended(monkeypatch: pytest.MonkeyPatch) -> None:
-    name = driving.driver_name()
-
-    def hidden(*words: object, **more: object) -> str:
-        raise FileNotFoundError
-
-    monkeypatch.setattr(driving.Path, "read_text", hidden)
-    assert os.getpid() == int(name.split("/")[1])
-    assert not driving.has_ended(name)
+@pytest.mark.parametrize("name", ["", "host", "host/1/ab/cd", "host/1/../../etc/passwd", f"host/1/{'0' * 16}.7/ab"])
+def test_what_is_not_known_has_not_ended(tmp_path: Path, name: str) -> None:
+    assert not Roll(tmp_path).has_ended(name)

@@ -1,21 +1,25 @@
 """Who drives: a name that tells this process from every other, and what ends together with it."""
 
+import fcntl
 import os
+import re
 import secrets
 import socket
+import time
 from collections.abc import Callable
-from datetime import datetime
-from functools import cache
+from datetime import datetime, timedelta
 from pathlib import Path
 
 from backstay import engine, processes
 from backstay.app.home import Home
 from backstay.app.people import signature_holds
+from backstay.errors import AccessDenied
 from backstay.facts import Recorded
 from backstay.ports import Progress, unwatched
 from backstay.values import RunId, StepId
 
 Watch = Callable[[Recorded], None]
+LONGEST_MEMORY = timedelta(days=30)
 
 
 def _unseen(recorded: Recorded) -> None:
@@ -27,52 +31,62 @@ def new_run(kind: str, now: datetime) -> RunId:
     return RunId(f"{kind}-{now:%Y%m%dt%H%M%S}z-{secrets.token_hex(2)}")
 
 
-@cache
-def _machine() -> str:
-    """This boot of this machine, and this PID namespace: where a process id means what it means to us."""
-    boot = Path("/proc/sys/kernel/random/boot_id").read_text().strip()[:8]
-    return f"{socket.gethostname()}.{boot}.{Path('/proc/self/ns/pid').stat().st_ino}"
+# ── evidence that a driver has ended ─────────────────────────────────────────────────────────────
 
 
-def _start_of(pid: int) -> str | None:
-    """Field 22 of /proc/PID/stat (proc(5)). None: no such process, or one that has ended and was not collected. Empty:
-    it cannot be seen, because there are no files to be opened any more, or /proc hides it (`hidepid`) or belongs to
-    another PID namespace: that is no evidence of anything."""
-    try:
-        if Path("/proc/self").readlink() != Path(str(os.getpid())):
-            return ""
-        fields = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
-        return None if fields[0] in ("Z", "X") else fields[19]
-    except (FileNotFoundError, ProcessLookupError):
-        return None if _nobody(pid) else ""
-    except OSError:
-        return ""
+class Roll:
+    """Who drives from one state folder. Every process holds the lock of a file of its own there for as long as it lives
+    (flock(2)): the kernel frees it when the process is gone, for whatever reason, also by a reboot or when a container
+    ends. No number of a process, no name of a host has to be believed."""
 
+    def __init__(self, state: Path) -> None:
+        self._folder = state / "drivers"
+        self._name = ""
 
-def _nobody(pid: int) -> bool:
-    try:
-        os.kill(pid, 0)
-    except ProcessLookupError:
+    def sign_on(self) -> str:
+        """A name for one drive; people read the host and the process in it. Raises AccessDenied, DiskFull."""
+        if not self._name:
+            self._name = self._enter()
+        return f"{self._name}/{secrets.token_hex(2)}"
+
+    def _enter(self) -> str:
+        try:
+            self._folder.mkdir(mode=0o700, exist_ok=True)
+            self._forget_old()
+            token = secrets.token_hex(8)
+            # Never closed: the lock ends with the process. Children do not inherit it.
+            held = os.open(self._folder / token, os.O_RDWR | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600)
+            fcntl.flock(held, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except OSError as error:
+            raise AccessDenied(f"cannot write in {self._folder}", detail=error.strerror or "") from error
+        # A copy of the folder has other files: what is free there is no evidence about us.
+        return f"{socket.gethostname()}/{os.getpid()}/{token}.{os.fstat(held).st_ino}"
+
+    def has_ended(self, name: str) -> bool:
+        """Evidence that the driver of that name has ended, with everything that it started: what it started was killed
+        by wardens at that moment, or holds the lock of its target until it ends. False: not known."""
+        token, _, inode = [*name.split("/"), "", "", ""][2].partition(".")
+        if not re.fullmatch("[0-9a-f]{16}", token):
+            return False
+        try:
+            handle = os.open(self._folder / token, os.O_RDWR | os.O_CLOEXEC | os.O_NOFOLLOW)
+        except OSError:
+            return False
+        try:
+            if str(os.fstat(handle).st_ino) != inode:
+                return False
+            fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except OSError:
+            return False
+        finally:
+            os.close(handle)
         return True
-    except OSError:
-        return False
-    return False
 
-
-def driver_name() -> str:
-    """Unique to this process and this drive; people read the host in it."""
-    pid = os.getpid()
-    return f"{_machine()}/{pid}/{_start_of(pid)}/{secrets.token_hex(2)}"
-
-
-def has_ended(name: str) -> bool:
-    """Evidence that the driver of that name has ended, with everything that it started: it ran on this machine, and its
-    process is gone (what it started is killed by wardens at that moment, or holds the lock of its target until it
-    ends). False: not known."""
-    machine, _, rest = name.partition("/")
-    pid, _, rest = rest.partition("/")
-    start, _, _ = rest.partition("/")
-    return machine == _machine() and pid.isdigit() and start.isdigit() and _start_of(int(pid)) not in (start, "")
+    def _forget_old(self) -> None:
+        """No lease lasts as long as that."""
+        for path in self._folder.iterdir():
+            if time.time() - path.stat().st_mtime > LONGEST_MEMORY.total_seconds():
+                path.unlink(missing_ok=True)
 
 
 def driver(
@@ -83,13 +97,14 @@ def driver(
     def of_step(step: StepId) -> Progress:
         return progress
 
+    roll = Roll(home.state)
     return engine.Driver(
         journal=home.journal,
         clock=home.clock,
-        name=driver_name(),
+        name=roll.sign_on(),
         signed=signature_holds(home.plan),
         kill_children=processes.kill_all,
-        gone=has_ended,
+        gone=roll.has_ended,
         stop=stop or home.clock.stop.is_set,
         watch=watch,
         progress=of_step,

@@ -6,7 +6,7 @@ from datetime import datetime, timedelta
 from typing import Any
 
 from backstay import engine
-from backstay.app.driving import has_ended
+from backstay.app.driving import Roll
 from backstay.app.home import Home
 from backstay.machine import RunState, State
 from backstay.plan import Mode
@@ -24,15 +24,15 @@ class UnderWay:
 
 def under_way(home: Home, now: datetime) -> list[UnderWay]:
     """Every open run, oldest first."""
-    return [_told(run, now) for run in engine.open_runs(home.journal)]
+    return [_told(run, now, Roll(home.state)) for run in engine.open_runs(home.journal)]
 
 
-def _told(run: RunState, now: datetime) -> UnderWay:
+def _told(run: RunState, now: datetime, roll: Roll) -> UnderWay:
     started = run.started
     done = sum(step.settled for step in run.steps.values())
     asked = [step for step in run.in_state(State.ASKING, State.IN_DOUBT) if step.asked is not None]
     at = next((step for step in run.steps.values() if not step.settled), None)
-    driver = run.lease.driver if run.lease is not None and not has_ended(run.lease.driver) else None
+    driver = run.lease.driver if run.lease is not None and not roll.has_ended(run.lease.driver) else None
     first = (
         f"{started.run} has not ended: {started.title}, {started.mode.value}, declared by {started.by} "
         f"{say_span(max(now - started.declared, timedelta()))} ago; {done} of {count(len(run.steps), 'step')} done"
