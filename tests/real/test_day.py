@@ -55,8 +55,7 @@ def is_recovered(estate: Estate, rows: Rows) -> dict[str, Any]:
     assert {step["state"] for step in told["steps"]} == {"done"}
     assert len(damaged(estate)) == 1, "the damaged state is kept, once"
     assert beside(estate) == []
-    began = [fact for fact in facts(estate, f"component/{DATABASE}") if fact["fact"] == "lineage-began/1"]
-    assert [fact["run"] for fact in began] == [told["run"]]
+    assert restored(told)["lineage"], "the new history has a name"
     estate.backstay("journal", "verify").good()
     return told
 

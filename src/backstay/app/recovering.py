@@ -65,7 +65,7 @@ class Wanted:
     point: tuple[ComponentName, str] | None = None
     """Use this point, and do not choose."""
     break_glass: bool = False
-    """Declare without the approval that the plan asks for: everybody is told."""
+    """Declare without the approval that the plan asks for: it stays in every report."""
 
 
 # ── before anything is touched ───────────────────────────────────────────────────────────────────
@@ -114,7 +114,7 @@ def prepare(home: Home, wanted: Wanted) -> Prepared:
     return Prepared(wanted, person, standing, scenario.title, phases, explained, disaster)
 
 
-_BREAK_GLASS = "let one of them declare it, or break the glass: --break-glass with --reason; everybody is told"
+_BREAK_GLASS = "let one of them declare it, or break the glass: --break-glass with --reason; it stays in every report"
 
 
 def _standing(plan: Plan, person: PersonName, wanted: Wanted) -> str:

@@ -86,7 +86,7 @@ class Declaring:
     """The scenario's name, typed beforehand."""
 
     break_glass: Annotated[bool, Parameter(negative="")] = False
-    """Declare without the approval that the plan asks for. Needs a reason; everybody is told."""
+    """Declare without the approval that the plan asks for. Needs a reason; it stays in every report."""
 
 
 def recover(scenario: str, *, how: Declaring = Declaring(), common: Common = HERE) -> None:
@@ -287,7 +287,7 @@ class Answering:
     """An OpenSSH ed25519 private key, without a passphrase, to sign the answer with."""
 
     break_glass: Annotated[bool, Parameter(negative="")] = False
-    """Let an unsigned approval count. Needs a reason; everybody is told."""
+    """Let an unsigned approval count. Needs a reason; it stays in every report."""
 
 
 @run_app.command

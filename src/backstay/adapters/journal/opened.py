@@ -183,7 +183,7 @@ class OpenJournal:
         self.kept.note({"epoch": str(epoch)}, unless=lambda about: about("epoch") == str(epoch))
         number = int(self.kept.about("spine number") or 0) + 1
         spine = _read_sealed(vault.note(spine_name(self.id, epoch, number)))
-        if spine is not None and spine.journal == self.id and signed(spine):
+        if spine is not None and spine.journal == self.id and signed(spine, self.key.public):
             try:
                 self.refuse_to_fork(spine)
             except JournalReadOnly:

@@ -50,9 +50,10 @@ def holds(public: str, data: bytes, signature: str) -> bool:
     return True
 
 
-def signed(spine: Spine) -> bool:
-    """Does the spine's signature hold, by the key that it names?"""
-    return holds(spine.signer, signed_part(spine), spine.signature)
+def signed(spine: Spine, public: str) -> bool:
+    """Is the spine signed by this journal's own key? One that merely names a key of its own could be anybody's: whoever
+    can write into the vault could silence the journal with it."""
+    return spine.signer == public and holds(public, signed_part(spine), spine.signature)
 
 
 def _make(path: Path) -> None:

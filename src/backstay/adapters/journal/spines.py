@@ -170,7 +170,7 @@ def _spread(spine: Spine, vaults: list[Vault]) -> tuple[Sealed, Spine | None]:
         try:
             if not vault.keep_note(name, data) and (there := vault.note(name)) != data:
                 found = read_spine(there or b"")
-                if found.journal == spine.journal and signed(found):
+                if found.journal == spine.journal and signed(found, spine.signer):
                     return Sealed(spine.number, tuple(took), tuple(away)), found
                 away.append((VaultName(vault.name), f"somebody else's {name} is there"))
                 continue
@@ -214,7 +214,7 @@ def _sealed_in(journal: OpenJournal, vault: Vault) -> tuple[list[Spine], list[Fi
             continue
         if spine.journal != journal.id:
             continue
-        if not signed(spine):
+        if not signed(spine, journal.key.public):
             findings.append(Finding(STREAM, number, Flaw.SPINE, f"the signature of {name} in {vault.name} is wrong"))
         else:
             spines.append(spine)
