@@ -17,10 +17,11 @@ from backstay.adapters.objectstore import FolderStore
 from backstay.adapters.secrets import EnvironmentAndFiles
 from backstay.errors import BackstayError, NotSupported, PlanMissing, PointNotVerified, StoreUnreachable, WrongKey
 from backstay.facts import Hold, PlanAdopted, Point, Proof
+from backstay.facts.audit import CLOCK_TOLERANCE
 from backstay.history import History, history
 from backstay.plan import Plan, Template
 from backstay.ports import Store
-from backstay.values import ComponentName, StreamName, VaultName
+from backstay.values import ComponentName, StreamName, VaultName, say_moment, say_span
 from backstay.vault import Repository
 
 PLAN_FILE = "backstay.yaml"
@@ -169,6 +170,17 @@ class Home:
         if name in closed:
             raise closed[name]
         return opened[name]
+
+    def clock_trouble(self) -> str | None:
+        """A sentence, where the journal holds facts of what this machine's clock calls the future."""
+        now = self.clock.now()
+        newest = max((r.at for r in self.journal.everything(after=now + CLOCK_TOLERANCE)), default=None)
+        if newest is None:
+            return None
+        return (
+            f"the clock reads {say_moment(now)}, {say_span(newest - now)} earlier than the newest fact in the journal: "
+            "ages and times are wrong until it is set right"
+        )
 
     def troubles(self) -> list["Trouble"]:
         """What is wrong with the vaults: those that cannot be opened, points that cannot be read, an unknown root."""

@@ -11,12 +11,12 @@ from backstay.adapters import journal as journals
 from backstay.app.estate import KINDS
 from backstay.app.home import Home
 from backstay.app.under_way import UnderWay, under_way
-from backstay.errors import JournalDamaged, TailNotVerified
+from backstay.errors import JournalDamaged, TailNotVerified, UnknownName
 from backstay.estimate import Estimate, Unknown
 from backstay.facts import NotVerified, Point, Proof, Proven, Recorded, Refuted, Result, write_fact
 from backstay.history import taken_order
 from backstay.objectives import ComponentStatus
-from backstay.values import StreamName, VaultName, say_span, stamp
+from backstay.values import StreamName, VaultName, listed, say_span, stamp
 from backstay.verify import content, exact
 
 # ── points ───────────────────────────────────────────────────────────────────────────────────────
@@ -32,7 +32,8 @@ class PointRow:
 
 
 def points(home: Home, components: Sequence[str]) -> list[PointRow]:
-    """Every point of the vaults at hand, oldest first."""
+    """Every point of the vaults at hand, oldest first. Raises UnknownName for a component that neither the plan nor a
+    vault knows: an empty list would say that it has no points."""
     rows: list[PointRow] = []
     for name, vault in home.vaults.items():
         proofs = vault.proofs()
@@ -40,7 +41,22 @@ def points(home: Home, components: Sequence[str]) -> list[PointRow]:
             if not components or point.component in components:
                 word, why = _latest([proof for proof in proofs if proof.point == point.id])
                 rows.append(PointRow(point, name, word, why))
+    for name in components:
+        if all(row.point.component != name for row in rows):
+            _refuse_unknown(home, name)
     return sorted(rows, key=lambda row: taken_order(row.point))
+
+
+def _refuse_unknown(home: Home, component: str) -> None:
+    if home.asked.vault is None:
+        home.plan.component(component)
+        return
+    known = {str(point.component) for vault in home.vaults.values() for point in vault.survey()[0]}
+    raise UnknownName(
+        f"the vault has no point of {component!r}",
+        detail=f"it has points of {listed(sorted(known)) or 'nothing'}",
+        hint="name one of those, or none to list them all",
+    )
 
 
 def _latest(proofs: Sequence[Proof]) -> tuple[str, str]:
@@ -85,6 +101,8 @@ def status(home: Home) -> StatusTold:
     sentences = [f"{row.name}: {said}" for row in found.components for said in row.says]
     sentences += [f"whole: {said}" for said in found.says]
     troubles = [trouble.said for trouble in home.troubles()]
+    if clock := home.clock_trouble():
+        troubles.insert(0, clock)
     sentences += troubles
     sentences.append(found.sentence)
     if isinstance(standing := home.journal.standing, journals.Overtaken):

@@ -1,6 +1,6 @@
 """Looking whether it works, and writing down what was seen: the moment of a disaster is read from these looks."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from datetime import datetime
 
 from backstay.app.driving import new_run
@@ -15,8 +15,9 @@ from backstay.values import SiteName, StepId, StreamName, listed
 WATCH = StreamName("watch")
 
 
-def look(home: Home, checks: Sequence[str], site: str) -> Mapping[str, Seen]:
-    """Run the named smoke checks, or all, once. What was seen of the primary site is written into the journal."""
+def look(home: Home, checks: Sequence[str], site: str, tell: Callable[[str, Seen], None]) -> Mapping[str, Seen]:
+    """Run the named smoke checks, or all, once, and `tell` of each at once: a journal that cannot be written is no
+    reason to keep it back. What was seen of the primary site is written into the journal."""
     known = home.plan.smoke
     if strange := [name for name in checks if name not in known]:
         raise UnknownName(
@@ -30,13 +31,17 @@ def look(home: Home, checks: Sequence[str], site: str) -> Mapping[str, Seen]:
     ports = estate(home, home.plan, SiteName(site), Mode.LIVE)
     words = ports.words(Acting(new_run("smoke", home.clock.now()), StepId("smoke"), 1, 1), {})
     seen: dict[str, Seen] = {}
+    at: dict[str, datetime] = {}
     for name in checks or known:
         began = home.clock.now()
         seen[name] = ports.prober.probe(known[name], words)
-        if site == PRIMARY:
-            # What turned red while we looked did so before the look ended; what was green was so when it began.
-            _write_down(home, name, seen[name], began if seen[name].colour == "green" else home.clock.now())
-    home.seal()
+        # What turned red while we looked did so before the look ended; what was green was so when it began.
+        at[name] = began if seen[name].colour == "green" else home.clock.now()
+        tell(name, seen[name])
+    if site == PRIMARY:
+        for name, one in seen.items():
+            _write_down(home, name, one, at[name])
+        home.seal()
     return seen
 
 

@@ -12,6 +12,7 @@ import sys
 import traceback
 from collections.abc import Sequence
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from cyclopts import App, CycloptsError
 
@@ -19,6 +20,9 @@ from backstay import __version__
 from backstay.cli import options, planning, protecting, recovering, telling
 from backstay.cli.options import Failed
 from backstay.errors import BackstayError, Cancelled, ToolMissing, Usage
+
+if TYPE_CHECKING:
+    from rich.console import Console
 
 __all__ = ["app", "main", "options"]
 
@@ -48,7 +52,7 @@ def main(argv: Sequence[str] | None = None) -> None:
         if isinstance(stream, io.TextIOWrapper):  # it may be closed, or a test's
             stream.reconfigure(errors="replace")
     try:
-        app(words, exit_on_error=False, print_error=False)
+        app(words, exit_on_error=False, print_error=False, console=_console(words))
     except BackstayError as error:
         sys.exit(_fail(error, as_json))
     except CycloptsError as error:
@@ -71,13 +75,23 @@ def main(argv: Sequence[str] | None = None) -> None:
         sys.exit(_fail(_defect(error), as_json))
 
 
+def _console(words: Sequence[str]) -> "Console | None":
+    """For a help page, one whose reader may go away (`| head`)."""
+    if words and not {"--help", "-h"} & set(words):
+        return None
+    from backstay.cli.screen import consoles
+
+    return consoles(False)[0]
+
+
 def _usage(error: CycloptsError) -> Usage:
     """In our three parts, like every other error: scripts read them with --json, people know where to look."""
     said, _, known = " ".join(str(error).split()).partition(" Available commands: ")
     said, _, meant = said.partition(" Did you mean ")
     help_page = f"`{' '.join(('backstay', *(error.command_chain or ())))} --help`"
     hint = f"did you mean {meant.rstrip('?')}? " if meant else ""
-    return Usage(said.rstrip("."), detail=f"commands: {known}" if known else "", hint=f"{hint}see {help_page}")
+    detail = f"commands: {known}" if known else "nothing was started"
+    return Usage(said.rstrip("."), detail=detail, hint=f"{hint}see {help_page}")
 
 
 def _defect(error: Exception) -> BackstayError:

@@ -14,6 +14,7 @@ if TYPE_CHECKING:
     from backstay.cli.printing import Page
     from backstay.facts import PersonAsked
     from backstay.machine import RunState
+    from backstay.ports import Seen
 
 run_app = App(
     name="run",
@@ -46,11 +47,13 @@ def smoke(*checks: str, site: str = "primary", common: Common = HERE) -> None:
     from backstay.values import say_span
 
     page = Page(common)
-    seen = watching.look(page.home(), checks, site)
     signs = {"green": ("✔", "green"), "red": ("✘", "bold red"), "unknown": ("?", "bold yellow")}
-    for name, one in seen.items():
+
+    def tell(name: str, one: "Seen") -> None:
         sign, style = signs[one.colour]
         page.say(f"{sign} {name} is {one.colour} ({say_span(one.took)}): {one.why}", style)
+
+    seen = watching.look(page.home(), checks, site, tell)
     page.done(
         {name: {"colour": one.colour, "why": one.why, "took_s": one.took.total_seconds()} for name, one in seen.items()}
     )
@@ -174,6 +177,9 @@ def _run(page: "Page", wanted: "Wanted", confirm: str | None) -> None:
 
     home = page.home()
     prepared = recovering.prepare(home, wanted)
+    if trouble := home.clock_trouble():
+        # Said, and gone on: on the day of the disaster a recovery does not wait for a clock.
+        page.note(f"! {trouble}")
     if wanted.mode is Mode.LIVE:
         _explain(page, prepared)
         typed_name(page.err, wanted.scenario, confirm)
@@ -235,6 +241,7 @@ def _drive(page: "Page", home: "Home", run: str) -> None:
                 "when what was in its way is gone: "
                 f"backstay run retry {run} {failed.step.id} --by PERSON --reason WHY, then backstay resume"
             )
+    if report.code:
         raise Failed(report.code)
 
 

@@ -127,4 +127,5 @@ def _not_a_mapping(reading: Reading, root: Node) -> None:
 
 def _invalid(name: str, found: list[Problem]) -> PlanInvalid:
     detail = "\n".join(str(problem) for problem in found)
-    return PlanInvalid(f"{name} has {count(len(found), 'problem')}", detail=detail)
+    hint = "mend the lines that are named, then `backstay plan check`; nothing was started"
+    return PlanInvalid(f"{name} has {count(len(found), 'problem')}", detail=detail, hint=hint)
