@@ -12,7 +12,7 @@ from typing import assert_never
 
 from backstay import recover
 from backstay.facts import NotVerified
-from backstay.history import History, RunSeen, phase_times, rto_actual
+from backstay.history import History, RunSeen, components_restored, phase_times, rpo_actual, rto_actual
 from backstay.machine import State
 from backstay.plan import DrillRule, Every, Mode, Phase, Plan
 from backstay.protect import next_after, say_schedule
@@ -134,11 +134,27 @@ def result(run: RunSeen) -> DrillResult:
     target = run.started.objectives.rto
     if target is not None and int(actual.total_seconds()) > target.total_seconds():
         return Failed(f"{exact(actual)}, and {exact(target)} was promised")
+    if (lost := _lost(run)) is not None:
+        return lost
     if skipped := [seen.step.id for seen in run.steps if seen.state is State.SKIPPED]:
         return NotVerified(f"{count(len(skipped), 'step')} skipped: {listed(skipped)}")
     if target is None:
         return NotVerified("no RTO was promised, so there is nothing to pass")
     return Passed()
+
+
+def _lost(run: RunSeen) -> Failed | NotVerified | None:
+    """More data than was promised, or nobody knows how much. None: within the promise, or there is none."""
+    target, unsure = run.started.objectives.rpo, None
+    for component in components_restored(run) if target is not None else ():
+        loss = rpo_actual(run, component)
+        if isinstance(loss, NotVerified):
+            unsure = unsure or NotVerified(f"what {component} lost: {loss.why}")
+        elif target is not None and int(loss.least.total_seconds()) > target.total_seconds():
+            return Failed(f"{component} lost {exact(loss.least)} or more, and {exact(target)} was promised")
+        elif target is not None and int(loss.most.total_seconds()) > target.total_seconds():
+            unsure = unsure or NotVerified(f"what {component} lost lies around the {exact(target)} that was promised")
+    return unsure
 
 
 def row(run: RunSeen, earlier: Iterable[RunSeen] = ()) -> DrillRow:

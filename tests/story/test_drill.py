@@ -115,6 +115,11 @@ def promised(run: RunSeen, rto: timedelta | None) -> RunSeen:
     return replace(run, started=replace(run.started, objectives=Objectives(rto=rto)))
 
 
+def allowed(run: RunSeen, rpo: timedelta) -> RunSeen:
+    promised = replace(run.started.objectives, rpo=rpo)
+    return replace(run, started=replace(run.started, objectives=promised))
+
+
 RESULTS: list[tuple[str, RunSeen, DrillResult, str]] = [
     ("in time", GOOD, Passed(), "Pass"),
     ("to the second", promised(GOOD, timedelta(seconds=35)), Passed(), "Pass"),
@@ -129,6 +134,9 @@ RESULTS: list[tuple[str, RunSeen, DrillResult, str]] = [
      NotVerified("1 step skipped: 1.2-preserve-database"), "not verified: 1 step skipped: 1.2-preserve-database"),
     ("nothing promised", promised(GOOD, None), NotVerified("no RTO was promised, so there is nothing to pass"),
      "not verified: no RTO was promised, so there is nothing to pass"),
+    ("too much lost", allowed(GOOD, HOUR), Failed("database lost 2 h or more, and 1 h was promised"),
+     "Fail: database lost 2 h or more, and 1 h was promised"),
+    ("as much lost as allowed", allowed(GOOD, 2 * HOUR), Passed(), "Pass"),
     ("a tabletop", held("t", "04:00", mode=Mode.TABLETOP), NotVerified("nothing was restored: a tabletop run"),
      "not verified: nothing was restored: a tabletop run"),
 ]  # fmt: skip

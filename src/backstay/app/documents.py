@@ -13,7 +13,6 @@ from backstay.app.home import Home
 from backstay.errors import AccessDenied, Cancelled, NoSuchRun, PromiseBroken, StepFailed
 from backstay.facts import NotVerified
 from backstay.history import Loss, RunSeen, components_restored, phase_times, rpo_actual, rto_actual
-from backstay.objectives import Standing, judge_loss
 from backstay.review import Document
 from backstay.values import ComponentName, RunId, stamp
 
@@ -78,11 +77,11 @@ def _code(run: RunSeen) -> int:
         return Cancelled.code
     if run.ended is None or run.ended.result != "recovered":
         return StepFailed.code
-    return PromiseBroken.code if _promises(run)[0] == "broken" else 0
+    return PromiseBroken.code if _told_result(drill.result(run))[0] == "broken" else 0
 
 
 def _told(run: RunSeen) -> dict[str, Any]:
-    started, promises = run.started, _promises(run)
+    started, promises = run.started, _told_result(drill.result(run))
     return {
         "run": run.id,
         "scenario": started.scenario,
@@ -112,18 +111,6 @@ def _told(run: RunSeen) -> dict[str, Any]:
             for seen in run.steps
         ],
     }
-
-
-def _promises(run: RunSeen) -> tuple[str, str]:
-    """`kept`, `broken` or `not verified`, and why: of the time, and of the data of every component that came back. What
-    nobody knows is never kept."""
-    found = [_told_result(drill.result(run))]
-    for name in components_restored(run):
-        judged = judge_loss(run.started.objectives.rpo, rpo_actual(run, name))
-        if judged.standing in (Standing.BROKEN, Standing.UNKNOWN):
-            word = "broken" if judged.standing is Standing.BROKEN else "not verified"
-            found.append((word, f"{name}: {judged.sentence}"))
-    return min(found, key=lambda one: ("broken", "not verified", "stated", "kept").index(one[0]))
 
 
 def _told_result(result: drill.DrillResult) -> tuple[str, str]:
