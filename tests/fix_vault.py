@@ -11,7 +11,7 @@ from functools import cache
 from pathlib import Path
 from typing import BinaryIO, TypeVar
 
-from backstay.adapters.objectstore import MemoryStore
+from backstay.adapters.memory.store import MemoryStore
 from backstay.facts import Point
 from backstay.ports import Cutter, Entry, Key, Kind, Listed, PointReader, Sealing, Store, StoreTraits, Vault
 from backstay.values import ComponentName, Digest, LineageId

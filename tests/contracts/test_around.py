@@ -6,7 +6,7 @@ import pytest
 
 from backstay.adapters.around import Called, Fault, Patient, dry, faulty, recorded
 from backstay.adapters.memory.clock import MemoryClock
-from backstay.adapters.objectstore import MemoryStore
+from backstay.adapters.memory.store import MemoryStore
 from backstay.errors import AccessDenied, Cancelled, StoreUnreachable
 from backstay.ports import Key, Store
 

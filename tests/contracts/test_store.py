@@ -19,7 +19,8 @@ from pathlib import Path
 import pytest
 
 from backstay.adapters import objectstore
-from backstay.adapters.objectstore import FolderStore, MemoryStore
+from backstay.adapters.memory.store import MemoryStore
+from backstay.adapters.objectstore import FolderStore
 from backstay.errors import AccessDenied, DiskFull, ObjectMissing, StoreUnreachable
 from backstay.ports import Key, Store
 

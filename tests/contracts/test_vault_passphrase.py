@@ -2,7 +2,7 @@
 
 import pytest
 
-from backstay.adapters.objectstore import MemoryStore
+from backstay.adapters.memory.store import MemoryStore
 from backstay.errors import WrongKey
 from backstay.vault import Keyring, Passphrase, create, open_vault
 from fix_vault import NOW, SMALL, back_up, expected, held, keyring

@@ -11,7 +11,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from backstay.adapters.objectstore import MemoryStore
+from backstay.adapters.memory.store import MemoryStore
 from backstay.errors import BackstayError, Damaged, ObjectMissing, VaultNewer
 from backstay.facts import Hold
 from backstay.ports import Cutter, Key

@@ -2,7 +2,7 @@
 
 import pytest
 
-from backstay.adapters.objectstore import MemoryStore
+from backstay.adapters.memory.store import MemoryStore
 from backstay.errors import ObjectMissing
 from backstay.ports import Cutter
 from backstay.vault import Repository, open_vault

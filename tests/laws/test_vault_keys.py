@@ -6,7 +6,8 @@ from pathlib import Path
 
 import pytest
 
-from backstay.adapters.objectstore import FolderStore, MemoryStore
+from backstay.adapters.memory.store import MemoryStore
+from backstay.adapters.objectstore import FolderStore
 from backstay.errors import Damaged, TargetNotEmpty, VaultExists, VaultMissing, WrongKey
 from backstay.ports import Cutter, Key
 from backstay.vault import Keyring, Passphrase, Repository, create, new_key, open_vault

@@ -9,7 +9,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from backstay.adapters.objectstore import FolderStore, MemoryStore
+from backstay.adapters.memory.store import MemoryStore
+from backstay.adapters.objectstore import FolderStore
 from backstay.errors import Damaged, Lapsed, StoreUnreachable, VaultExists
 from backstay.facts import CheckResult, Proof, Rung, Verdict
 from backstay.ports import Cutter, Key

@@ -1,4 +1,4 @@
-"""Object stores: a folder of this machine, and the twin in memory.
+"""An object store in a folder of this machine. Its twin in memory is `adapters.memory.store`.
 
 The folder keeps an object in the file of the same name. A new one is written under a temporary name, fsynced, and
 *linked* to its own: `link` fails when the name is taken, so two writers have one winner and no object is ever seen
@@ -9,9 +9,7 @@ by the next one; a lock on each temporary file tells the living from the dead.
 import errno
 import fcntl
 import os
-import re
 import secrets
-import threading
 import time
 from collections.abc import Generator, Iterable, Iterator
 from contextlib import contextmanager, suppress
@@ -19,20 +17,13 @@ from datetime import UTC, datetime
 from pathlib import Path
 
 from backstay.errors import AccessDenied, BackstayError, DiskFull, ObjectMissing, StoreUnreachable
-from backstay.ports import Key, Listed, StoreTraits
+from backstay.ports import Key, Listed, StoreTraits, checked_key, is_key
 from backstay.values import say_size
 
-_KEY = re.compile(r"[a-z0-9._-]+(?:/[a-z0-9._-]+)*\Z")
 _INCOMING = "+incoming"
 """Not a possible part of a key."""
 _ABANDONED_S = 3600
 """A temporary file is not looked at before this age: its writer may not have locked it yet."""
-
-
-def _checked(key: Key) -> str:
-    if len(key) > 900 or _KEY.match(key) is None or any(part.strip(".") == "" for part in key.split("/")):
-        raise ValueError(f"{key!r} cannot be the name of an object")
-    return key
 
 
 class FolderStore:
@@ -68,7 +59,7 @@ class FolderStore:
     def list(self, prefix: str = "") -> Iterator[Listed]:
         base = prefix.rpartition("/")[0]
         if base:
-            _checked(Key(base))
+            checked_key(Key(base))
         yield from self._below(self._root / base if base else self._root, base + "/" if base else "", prefix)
 
     def delete(self, key: Key) -> None:
@@ -82,7 +73,7 @@ class FolderStore:
     # ── inside ──
 
     def _path(self, key: Key) -> Path:
-        return self._root / _checked(key)
+        return self._root / checked_key(key)
 
     def _store(self, key: Key, parts: Iterable[bytes]) -> bool:
         """Write, fsync, link. False when the name is taken."""
@@ -151,7 +142,7 @@ class FolderStore:
                 return
         for name, entry in sorted(entries, key=lambda pair: pair[0]):
             here = path + name
-            if not (here.startswith(prefix) or prefix.startswith(here)) or _KEY.match(here.rstrip("/")) is None:
+            if not (here.startswith(prefix) or prefix.startswith(here)) or not is_key(here.rstrip("/")):
                 continue
             if name.endswith("/"):
                 yield from self._below(Path(entry.path), here, prefix)
@@ -235,53 +226,3 @@ def _sweep(incoming: Path) -> None:
                 Path(entry.path).unlink()
             finally:
                 os.close(handle)
-
-
-class MemoryStore:
-    """The twin: the same contract in a dictionary. Drills, tests and `--dry` runs use it."""
-
-    def __init__(self, name: str = "memory") -> None:
-        self.traits = StoreTraits(put_if_absent=True, object_lock=False, versions=False)
-        self.objects: dict[Key, bytes] = {}
-        self._times: dict[Key, datetime] = {}
-        self._name = name
-        self._lock = threading.Lock()
-
-    def describe(self) -> str:
-        return self._name
-
-    def put(self, key: Key, parts: Iterable[bytes]) -> None:
-        data = b"".join(parts)
-        if not self.put_if_absent(key, data):
-            raise StoreUnreachable(f"{key} is already in {self._name}", detail="a new object would overwrite it")
-
-    def put_if_absent(self, key: Key, data: bytes) -> bool:
-        _checked(key)
-        with self._lock:
-            if key in self.objects:
-                return False
-            self.objects[key] = bytes(data)
-            self._times[key] = self.now()
-            return True
-
-    def get(self, key: Key, start: int = 0, length: int | None = None) -> bytes:
-        try:
-            data = self.objects[key]
-        except KeyError:
-            raise ObjectMissing(f"{key} is not in {self._name}") from None
-        return data[start:] if length is None else data[start : start + length]
-
-    def list(self, prefix: str = "") -> Iterator[Listed]:
-        with self._lock:
-            found = sorted(key for key in self.objects if key.startswith(prefix))
-        for key in found:
-            if (data := self.objects.get(key)) is not None:
-                yield Listed(key, len(data), self._times[key])
-
-    def delete(self, key: Key) -> None:
-        with self._lock:
-            self.objects.pop(key, None)
-            self._times.pop(key, None)
-
-    def now(self) -> datetime:
-        return datetime.now(UTC)

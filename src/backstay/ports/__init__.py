@@ -21,6 +21,8 @@ from backstay.ports.store import Key as Key
 from backstay.ports.store import Listed as Listed
 from backstay.ports.store import Store as Store
 from backstay.ports.store import StoreTraits as StoreTraits
+from backstay.ports.store import checked_key as checked_key
+from backstay.ports.store import is_key as is_key
 from backstay.ports.world import Acting as Acting
 from backstay.ports.world import Alive as Alive
 from backstay.ports.world import Answer as Answer

@@ -1,5 +1,6 @@
 """Objects in a store."""
 
+import re
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from datetime import datetime
@@ -7,6 +8,20 @@ from typing import NewType, Protocol
 
 Key = NewType("Key", str)
 """Parts of `[a-z0-9._-]` joined by `/`; never begins with `/`, never holds an empty or `..` part."""
+
+_KEY = re.compile(r"[a-z0-9._-]+(?:/[a-z0-9._-]+)*\Z")
+
+
+def is_key(text: str) -> bool:
+    """Whether every store can make a name of it: at most 900 characters, no part of dots alone."""
+    return len(text) <= 900 and _KEY.match(text) is not None and all(part.strip(".") for part in text.split("/"))
+
+
+def checked_key(key: Key) -> Key:
+    """`key`. Raises ValueError when it is none."""
+    if not is_key(key):
+        raise ValueError(f"{key!r} cannot be the name of an object")
+    return key
 
 
 @dataclass(frozen=True, slots=True)
