@@ -60,8 +60,9 @@ class Nobody:
         raise NotSupported(f"this version cannot send messages: {audience} was not told")
 
 
-def keeper_of(home: Home, component: Component, site: SiteName) -> Keeper:
-    """The keeper of one component at one site. Raises NotSupported for a kind that this version does not take."""
+def keeper_of(home: Home, component: Component, site: SiteName, *, full: bool = True) -> Keeper:
+    """The keeper of one component at one site; `full`: it reads every byte again, and trusts no change marks. Raises
+    NotSupported for a kind that this version does not take."""
     match component.source:
         case PostgresSource() as source:
             from backstay.adapters.postgres import PostgresKeeper, PostgresPlace
@@ -84,7 +85,7 @@ def keeper_of(home: Home, component: Component, site: SiteName) -> Keeper:
         case FilesSource() as source:
             from backstay.adapters.files import FilesKeeper
 
-            return FilesKeeper(_path_at(home, source.path, component, site), home.clock)
+            return FilesKeeper(_path_at(home, source.path, component, site), home.clock, trust_marks=not full)
         case _:
             raise NotSupported(
                 f"this version cannot take points of {component.name}: it is of the kind {component.kind}",

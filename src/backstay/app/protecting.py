@@ -60,10 +60,14 @@ def backup(home: Home, names: Sequence[str], screen: Screen, *, only_due: bool =
             came.append(Came(component.name, None, _unsupported(home, component)))
             continue
         for vault in home.plan.vaults_of(component):
-            if only_due and not _due(home, component, vault):
+            due = _due(home, component, vault) if only_due else None
+            if only_due and due is None:
                 continue
+            full = due is None or due.kind == "full"
             with screen(f"taking {component.name} into {vault}") as progress:
-                came.append(Came(component.name, vault, _attempt(partial(_take, home, component, vault, progress))))
+                came.append(
+                    Came(component.name, vault, _attempt(partial(_take, home, component, vault, full, progress)))
+                )
     home.seal()
     return came
 
@@ -76,9 +80,9 @@ def _unsupported(home: Home, component: Component) -> BackstayError:
     raise AssertionError(f"{component.kind} has a keeper, and is called unsupported")
 
 
-def _due(home: Home, component: Component, vault: VaultName) -> bool:
+def _due(home: Home, component: Component, vault: VaultName) -> protect.Due | None:
     points = home.history(component.name).points_of(component.name, vault)
-    return bool(protect.due(component, points, home.clock.now(), home.plan.timezone))
+    return next(iter(protect.due(component, points, home.clock.now(), home.plan.timezone)), None)
 
 
 def _attempt(work: "Callable[[], PointTaken | Proof]") -> "PointTaken | Proof | BackstayError":
@@ -110,10 +114,11 @@ def _began(home: Home, routine: Routine, what: Literal["backup", "proof"], point
     return RoutineBegan(routine.run, what, vault, routine.plan, "", until, point)
 
 
-def _take(home: Home, component: Component, name: VaultName, progress: Progress) -> PointTaken:
+def _take(home: Home, component: Component, name: VaultName, full: bool, progress: Progress) -> PointTaken:
     refuse_swallowed(home, component)
     vault = home.vault(name)
-    routine = _routine(home, component, vault, "backup", progress)
+    keeper = keeper_of(home, component, PRIMARY, full=full)
+    routine = replace(_routine(home, component, vault, "backup", progress), keeper=keeper)
     began = _began(home, routine, "backup", None)
 
     def act(acting: Acting, note: Note) -> PointTaken:

@@ -28,6 +28,7 @@ from backstay.ports import (
     unwatched,
 )
 from backstay.processes import holding
+from backstay.protect import READ
 from backstay.values import RunId, count, digest_of, listed, say_size, stamp
 
 LOCKED_FOR = timedelta(minutes=2)
@@ -61,7 +62,7 @@ class FilesKeeper:
             _refuse_another(root, before)
         newest = None if seen.newest is None else min(seen.newest, began)
         source = "newest change of a file" if newest else "no files"
-        about = {"path": str(root), **owned(root, seen)}
+        about = {"path": str(root), READ: "full" if distrust else "incremental", **owned(root, seen)}
         sealing = Sealing(Beside(root).lineage(root), "copy", began, self._clock.now(), newest, source, about)
         return Taken(sealing, tuple(_said(seen, distrust)))
 
