@@ -14,7 +14,7 @@ from backstay.errors import AccessDenied, Cancelled, NoSuchRun, PromiseBroken, S
 from backstay.facts import NotVerified
 from backstay.history import Loss, RunSeen, components_restored, phase_times, rpo_actual, rto_actual
 from backstay.review import Document
-from backstay.values import ComponentName, RunId, stamp
+from backstay.values import ComponentName, RunId, count, stamp
 
 
 def plan_document(home: Home) -> Document:
@@ -66,7 +66,8 @@ def run_report(home: Home, run: str | None) -> RunTold:
     if found is None:
         raise NoSuchRun(
             f"the journal has no run {run}" if run else "the journal has no run yet",
-            hint="`backstay status` shows the open ones, `backstay run show` the newest" if run else "",
+            detail=f"it has {count(len(history.runs), 'run')}, in {home.state}",
+            hint="`backstay status` shows the open ones, `backstay run show` the newest; another journal: --state",
         )
     document = review.run_report(found, home.journal.read(engine.stream_of(found.id)), history)
     return RunTold(document, _told(found), _code(found))

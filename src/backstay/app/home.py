@@ -45,13 +45,15 @@ def find_plan(asked: Path | None, here: Path) -> Path:
     """The file that was named, else the nearest backstay.yaml upwards. Raises PlanMissing."""
     if asked is not None:
         if not asked.is_file():
-            raise PlanMissing(f"there is no plan at {asked}", hint="name the plan file with --plan")
+            what = "that is a folder" if asked.is_dir() else "no file of that name is there"
+            raise PlanMissing(f"there is no plan at {asked}", detail=what, hint="name the plan file with --plan")
         return asked.resolve()
     for folder in (here, *here.parents):
         if (folder / PLAN_FILE).is_file():
             return folder / PLAN_FILE
     raise PlanMissing(
         f"there is no {PLAN_FILE} in this folder or one above it",
+        detail=f"looked in {here} and upwards",
         hint="write one with `backstay init`, or name it with --plan; a vault alone is opened with --vault",
     )
 

@@ -254,7 +254,11 @@ def state_of(home: Home, run: RunId) -> RunState:
     """Raises NoSuchRun."""
     facts = home.journal.read(engine.stream_of(run))
     if not facts:
-        raise NoSuchRun(f"the journal has no run {run}", hint="`backstay status` shows the open ones")
+        raise NoSuchRun(
+            f"the journal has no run {run}",
+            detail=f"looked in {home.state}",
+            hint="`backstay status` shows the open ones; another journal: --state",
+        )
     return fold(facts)
 
 
@@ -276,7 +280,11 @@ def open_run(home: Home, run: str | None) -> RunId:
     else:
         found = engine.open_runs(home.journal)
     if not found:
-        raise NoSuchRun("no run is open", hint="begin one with `backstay recover SCENARIO`")
+        raise NoSuchRun(
+            "no run is open",
+            detail=f"looked in {home.state}",
+            hint="begin one with `backstay recover SCENARIO`; another journal: --state",
+        )
     if len(found) > 1:
         raise Usage("several runs are open: say which", detail=", ".join(state.started.run for state in found))
     started = found[0].started
