@@ -347,6 +347,19 @@ def test_a_sample_does_not_take_back_what_a_full_proof_refuted() -> None:
     assert isinstance(choose("proven", Candidates((point_,), (sample,)), NOW), Chosen)
 
 
+def test_a_point_whose_clock_was_ahead_is_not_the_newest() -> None:
+    """Taken long ago on a machine whose clock ran ahead: chosen as the newest, it would bring stale data back."""
+    stray = point(NOW + timedelta(days=400))
+    among = Candidates((stray, NEW), (proof(stray, NOW), GOOD_NEW))
+    found = choose("proven", among, NOW)
+    assert isinstance(found, Chosen)
+    assert found.point == NEW
+    assert "a clock was wrong" in found.passed_over[0].why
+    alone = choose("proven", Candidates((stray,), (proof(stray, NOW),)), NOW)
+    assert isinstance(alone, Chosen), "ours may be the wrong clock: better than nothing, and said"
+    assert "a clock was wrong" in alone.because
+
+
 def test_where_none_is_good_every_point_has_its_reason() -> None:
     among = Candidates(tuple(POINTS), (proof(NEW, at("03:00"), check(), UNSURE),), (hold(OLD, "suspicious", NOW),))
     found = last_known_good(among.points, among.proofs, among.holds, among.line, NOW)

@@ -136,19 +136,27 @@ def choose(origin: str, among: Candidates, now: datetime, disaster: Between | No
         return _named(origin, among, now)
     if origin == "clean" and disaster is None:
         return NoneGood("the moment of the disaster is not known, so no point can be called clean")
-    passed: list[PassedOver] = []
-    for point in newest_first:
+    ahead = [point for point in newest_first if point.began - now > CLOCK_TOLERANCE]
+    # A clock that was ahead makes an old point look newest. They come last: our own clock may be the wrong one.
+    passed = [PassedOver(point.id, _ahead(point)) for point in ahead if len(ahead) < len(newest_first)]
+    for point in [*(point for point in newest_first if point not in ahead), *ahead]:
         why = barred(point, among.holds, among.line)
         if why is None and origin == "clean" and disaster is not None and point.ended >= disaster.earliest:
             why = f"it was finished at {say_moment(point.ended)}, when the disaster may have begun"
         if why is None:
             found = _judged(point, origin, among, now)
             if isinstance(found, Chosen):
-                return Chosen(found.point, found.because, tuple(passed), found.vault)
+                because = f"{found.because}; {_ahead(point)}" if point in ahead else found.because
+                left_out = tuple(one for one in passed if one.point != point.id)
+                return Chosen(found.point, because, left_out, found.vault)
             why = found
         passed.append(PassedOver(point.id, why))
     wanted = {"proven": "proven", "newest": "usable", "clean": "clean and proven"}[origin]
     return NoneGood(f"no recovery point is {wanted}", tuple(passed))
+
+
+def _ahead(point: Point) -> str:
+    return f"it says that it was taken at {say_moment(point.began)}, which is still to come: a clock was wrong"
 
 
 def _judged(point: Point, origin: str, among: Candidates, now: datetime) -> Chosen | str:
