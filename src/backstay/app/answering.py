@@ -36,7 +36,7 @@ def answer(home: Home, run: str, step: str, said: str, by: str | None, how: How)
     signature = ""
     if how.break_glass:
         if not how.reason.strip():
-            raise Usage("breaking the glass needs a written reason", hint="add --reason")
+            raise Usage("breaking the glass needs a written reason", detail="nothing was written", hint="add --reason")
         standing = "break-glass"
     elif how.sign_with is not None:
         signature, standing = _signed(home, id, StepId(step), said, how.sign_with), "signed"
@@ -66,7 +66,11 @@ def _words(home: Home, run: RunId, step: StepId, said: str) -> bytes:
     state = fold(home.journal.read(engine.stream_of(run)))
     asked = state.steps[step].asked if step in state.steps else None
     if asked is None:
-        raise Usage(f"the step {step} of {run} asks nothing", hint=f"see `backstay run show {run}`")
+        raise Usage(
+            f"the step {step} of {run} asks nothing",
+            detail="nothing was written",
+            hint=f"`backstay status` shows who is asked what; every step: `backstay run show {run}`",
+        )
     return approval_words(state.started, asked, said)
 
 
@@ -74,9 +78,17 @@ def _signed(home: Home, run: RunId, step: StepId, said: str, key: Path) -> str:
     try:
         private = load_ssh_private_key(key.read_bytes(), password=None)
     except (OSError, ValueError, TypeError) as error:
-        raise Usage(f"{key} is not an OpenSSH private key that opens without a passphrase") from error
+        raise Usage(
+            f"{key} is not an OpenSSH private key that opens without a passphrase",
+            detail="nothing was signed",
+            hint="name an ed25519 key; a copy without passphrase: ssh-keygen -p -N '' -f COPY",
+        ) from error
     if not isinstance(private, Ed25519PrivateKey):
-        raise Usage(f"{key} is not an ed25519 key")
+        raise Usage(
+            f"{key} is not an ed25519 key",
+            detail="nothing was signed",
+            hint="sign with the key whose public half stands in the plan, under people",
+        )
     return base64.b64encode(private.sign(_words(home, run, step, said))).decode()
 
 
@@ -118,7 +130,7 @@ def _in_charge(home: Home, by: str | None, reason: str) -> PersonName:
     """Whoever may declare a disaster alone may also decide about its run. Raises NotAuthorised."""
     person = somebody(home.plan, by)
     if not reason.strip():
-        raise Usage("a reason is needed: it stays in every report", hint="add --reason")
+        raise Usage("a reason is needed: it stays in every report", detail="nothing was written", hint="add --reason")
     if not isinstance(may_declare(home.plan, person), Alone):
         raise NotAuthorised(
             f"{person} may not decide this alone", hint="let somebody decide who may declare a disaster"

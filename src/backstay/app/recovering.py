@@ -131,7 +131,9 @@ def _standing(plan: Plan, person: PersonName, wanted: Wanted) -> str:
             raise NotAuthorised(f"{person} may not declare a disaster", detail=why, hint=_BREAK_GLASS)
         case _:
             if not wanted.reason.strip():
-                raise Usage("breaking the glass needs a written reason", hint="add --reason")
+                raise Usage(
+                    "breaking the glass needs a written reason", detail="nothing was started", hint="add --reason"
+                )
             return "break-glass"
 
 
@@ -286,7 +288,11 @@ def open_run(home: Home, run: str | None) -> RunId:
             hint="begin one with `backstay recover SCENARIO`; another journal: --state",
         )
     if len(found) > 1:
-        raise Usage("several runs are open: say which", detail=", ".join(state.started.run for state in found))
+        raise Usage(
+            "several runs are open: say which",
+            detail=", ".join(state.started.run for state in found),
+            hint="name one: `backstay resume RUN`; `backstay status` shows where each stands",
+        )
     started = found[0].started
     home.govern(plan_of(home, started.plan))
     return started.run

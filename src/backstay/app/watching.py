@@ -26,7 +26,9 @@ def look(home: Home, checks: Sequence[str], site: str, tell: Callable[[str, Seen
             hint="name one of those, or none to run them all",
         )
     if not known:
-        raise Usage("the plan has no smoke checks", hint="say under `smoke:` what “it works” means")
+        raise Usage(
+            "the plan has no smoke checks", detail="nothing was asked", hint="say under `smoke:` what “it works” means"
+        )
     home.plan.site(site)
     ports = estate(home, home.plan, SiteName(site), Mode.LIVE)
     words = ports.words(Acting(new_run("smoke", home.clock.now()), StepId("smoke"), 1, 1), {})

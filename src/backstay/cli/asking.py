@@ -14,13 +14,19 @@ def typed_name(console: Console, name: str, given: str | None) -> None:
     """A verb that destroys wants the target's name. Raises Usage for another one, Cancelled for none."""
     if given is None:
         if not sys.stdin.isatty():
-            raise Usage("this needs a confirmation, and there is no terminal to ask at", hint=f"add --confirm {name}")
+            raise Usage(
+                "this needs a confirmation, and there is no terminal to ask at",
+                detail="nothing was started",
+                hint=f"read what it would stop and replace, then add --confirm {name}",
+            )
         console.print(Text(f"Type {name} to go on: ", "bold"), end="")
         given = sys.stdin.readline().strip()
         if not given:
             raise Cancelled("nothing was typed, so nothing was done")
     if given != name:
-        raise Usage(f"{given!r} is not {name!r}: nothing was done")
+        raise Usage(
+            f"{given!r} is not {name!r}", detail="nothing was done", hint=f"to go on, type {name} letter by letter"
+        )
 
 
 def moment(text: str) -> datetime:
@@ -28,7 +34,9 @@ def moment(text: str) -> datetime:
     try:
         found = datetime.fromisoformat(text.strip())
     except ValueError:
-        raise Usage(f"{text!r} is not a moment", hint="write it like 2026-11-22T20:44:37Z") from None
+        raise Usage(
+            f"{text!r} is not a moment", detail="nothing was started", hint="write it like 2026-11-22T20:44:37Z"
+        ) from None
     return found.replace(tzinfo=UTC) if found.tzinfo is None else utc(found)
 
 
@@ -40,7 +48,7 @@ def moment_range(text: str | None, by: str | None) -> Between | None:
     earliest = moment(first)
     latest = moment(last) if last else earliest
     if latest < earliest:
-        raise Usage(f"{text!r} runs backwards")
+        raise Usage(f"{text!r} runs backwards", detail="nothing was started", hint="write the earlier moment first")
     return Between(earliest, latest, f"said by {by or 'the operator'}")
 
 
@@ -50,5 +58,9 @@ def named_point(text: str | None) -> tuple[ComponentName, str] | None:
         return None
     component, equals, point = text.partition("=")
     if not (component and equals and point):
-        raise Usage(f"{text!r} does not name a point", hint="write it like --point database=20261122T204437Z-7f3a9c1d")
+        raise Usage(
+            f"{text!r} does not name a point",
+            detail="nothing was started",
+            hint="write it like --point database=20261122T204437Z-7f3a9c1d, copied from `backstay points`",
+        )
     return ComponentName(component), point
