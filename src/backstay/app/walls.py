@@ -64,6 +64,7 @@ def refuse_shared_places(home: Home, plan: Plan | None = None) -> None:
     for component in components:
         if not _has_room(component):
             continue
+        _refuse_unnamed_folder(component)
         for path in _folders(home, component, SANDBOX):
             for name, used in folders:
                 if _touch(path, used):
@@ -75,6 +76,20 @@ def refuse_shared_places(home: Home, plan: Plan | None = None) -> None:
             for name, used in servers:
                 if server.shares(used):
                     raise _shared(component, f"its server there is the server of {name} in production")
+
+
+def _refuse_unnamed_folder(component: Component) -> None:
+    """An address shows nothing of what lies behind a tunnel or a pooler: a server that is asked for its data directory
+    could be production's. The room of a whole server has to be named. Raises NotSupported."""
+    source = component.source
+    if not isinstance(source, PostgresSource) or source.way is PostgresWay.LOGICAL:
+        return
+    if source.data is None or source.data.on(SANDBOX) is None:
+        raise NotSupported(
+            f"the plan does not say in which data directory of the sandbox {component.name} is drilled",
+            detail="its server's address alone could lead to production, through a tunnel or a pooler",
+            hint=f"add `data: {{sandbox: …}}` to {component.name}, or take it with `way: logical`",
+        )
 
 
 def places(component: Component) -> tuple[PerSite, ...]:
