@@ -2,8 +2,8 @@
 
 An approval needs M of N distinct people. The one who started the run does not count, nor does anybody who was not
 asked. A signed answer counts when the signature holds; a *claimed* one (no signature) is shown and does not count; as
-*break-glass* it counts with a written reason, which stays in every report. The same rules hold for *no*, so that nobody can
-stop a recovery by claiming a name. A person's last answer is the one that counts.
+*break-glass* it counts with a written reason, which stays in every report. The same rules hold for *no*, so that nobody
+can stop a recovery by claiming a name. A person's last answer is the one that counts.
 
 Whether a signature holds depends on keys, and keys change; what happened does not. So answers are only collected by the
 fold. The driver judges them, with the keys of that day, and writes the verdict down as the end of the step.
