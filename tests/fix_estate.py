@@ -16,12 +16,12 @@ import shutil
 import signal
 import subprocess
 import sys
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
-from typing import Any
+from typing import Any, Protocol
 
 import httpx2
 import psutil
@@ -31,7 +31,7 @@ from psycopg.conninfo import conninfo_to_dict
 from psycopg.sql import SQL, Identifier
 
 from fix_catalytic import EXAMPLES
-from fix_postgres import MakePostgres, free_port, making, postgres_bin, run, until
+from fix_postgres import MakePostgres, as_server_user, free_port, making, postgres_bin, run, until
 
 PORTS = ("28400", "28401", "28432", "28433")
 """Of the example's plan: the application and its database, then the sandbox's."""
@@ -149,6 +149,8 @@ class Estate:
     api: subprocess.Popen[bytes] | None = field(default=None)
     writer: subprocess.Popen[bytes] | None = field(default=None)
     begun: list[Begun] = field(default_factory=list[Begun])
+    before: Sequence[str] = ()
+    """What is put before every command, and before PostgreSQL's: to run it elsewhere, or at another time."""
 
     # ── the command line ─────────────────────────────────────────────────────────────────────────
 
@@ -170,13 +172,11 @@ class Estate:
         *words: str | Path,
         env: Mapping[str, str] | None = None,
         typed: str = "",
-        before: Sequence[str] = (),
-        cwd: Path | None = None,
     ) -> Done:
-        """One command to its end. `env` is added to the environment; `before` is put before the command."""
+        """One command to its end. `env` is added to the environment."""
         ended = subprocess.run(
-            [*before, *program(), *map(str, words)],
-            cwd=cwd or self.folder,
+            [*self.before, *program(), *map(str, words)],
+            cwd=self.folder,
             env={**self.environment, **(env or {})},
             input=typed,
             capture_output=True,
@@ -189,7 +189,7 @@ class Estate:
     def begin(self, *words: str | Path) -> "Begun":
         """One command, left to itself in a process group of its own, as in a terminal; `end` waits for it."""
         process = subprocess.Popen(
-            [*program(), *map(str, words)],
+            [*self.before, *program(), *map(str, words)],
             cwd=self.folder,
             env=self.environment,
             stdin=subprocess.DEVNULL,
@@ -247,10 +247,15 @@ class Estate:
         return self.secrets["database-url"]
 
     def start_database(self) -> None:
-        run([self.bin_dir / "pg_ctl", "-D", self.data, "-l", self.folder / "pg" / "log", "-w", "start"])
+        self._pg_ctl("-l", str(self.folder / "pg" / "log"), "start")
 
     def stop_database(self) -> None:
-        run([self.bin_dir / "pg_ctl", "-D", self.data, "-m", "fast", "-w", "stop"])
+        self._pg_ctl("-m", "fast", "stop")
+
+    def _pg_ctl(self, *words: str) -> None:
+        argv = [*self.before, *as_server_user([self.bin_dir / "pg_ctl", "-D", self.data, "-w", *words])]
+        ended = subprocess.run(argv, stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE)
+        assert ended.returncode == 0, ended.stderr.decode(errors="replace")
 
     def rows(self) -> Rows:
         return rows_of(self.dsn)
@@ -309,7 +314,7 @@ class Estate:
         (self.folder / "run").mkdir(exist_ok=True)
         with (self.folder / "run" / f"{name}.log").open("ab") as log:
             return subprocess.Popen(
-                [sys.executable, "-m", "catalytic", *words],
+                [*self.before, sys.executable, "-m", "catalytic", *words],
                 cwd=self.folder, env=self.environment, stdin=subprocess.DEVNULL, stdout=log, stderr=log,
                 start_new_session=True,
             )  # fmt: skip
@@ -417,8 +422,8 @@ def _make_database(estate: Estate, password: str) -> None:
     estate.stop_database()
 
 
-def copy_of(original: Estate, folder: Path) -> Estate:
-    shutil.copytree(original.folder, folder, symlinks=True)
+def copy_of(original: Estate, folder: Path, without: str = "") -> Estate:
+    shutil.copytree(original.folder, folder, symlinks=True, ignore=shutil.ignore_patterns(without))
     return Estate(folder, original.ports, original.bin_dir, original.secrets)
 
 
@@ -480,13 +485,18 @@ def point_rows(tmp_path_factory: pytest.TempPathFactory, protected_original: Est
         return rows_in_point(protected_original, make_postgres, tmp_path_factory.mktemp("point") / "laid")
 
 
+class Lend(Protocol):
+    def __call__(self, original: Estate, *, without: str = "") -> Estate:
+        """A copy that ends with the test; `without` leaves out the folders of that name."""
+        ...
+
+
 @pytest.fixture
-def lend(estates: Path) -> Iterator[Callable[[Estate], Estate]]:
-    """A copy of an original, that ends with the test."""
+def lend(estates: Path) -> Iterator[Lend]:
     lent: list[Estate] = []
 
-    def copy(original: Estate) -> Estate:
-        lent.append(copy_of(original, estates / f"home-{secrets.token_hex(3)}"))
+    def copy(original: Estate, *, without: str = "") -> Estate:
+        lent.append(copy_of(original, estates / f"home-{secrets.token_hex(3)}", without))
         return lent[-1]
 
     yield copy
@@ -496,19 +506,25 @@ def lend(estates: Path) -> Iterator[Callable[[Estate], Estate]]:
 
 
 @pytest.fixture
-def fresh(lend: Callable[[Estate], Estate], fresh_original: Estate) -> Estate:
+def fresh(lend: Lend, fresh_original: Estate) -> Estate:
     """A seeded database, its settings and a plan; no key, no vault, and nothing runs."""
     return lend(fresh_original)
 
 
 @pytest.fixture
-def protected(lend: Callable[[Estate], Estate], protected_original: Estate) -> Estate:
+def protected(lend: Lend, protected_original: Estate) -> Estate:
     """The same with a key, a vault and a proven point of each component; nothing runs."""
     return lend(protected_original)
 
 
 @pytest.fixture
-def struck(lend: Callable[[Estate], Estate], struck_original: Estate) -> Estate:
+def shelf(lend: Lend, protected_original: Estate) -> Estate:
+    """`protected` without its database: plan, key, vault and journal. Quick to copy."""
+    return lend(protected_original, without="pg")
+
+
+@pytest.fixture
+def struck(lend: Lend, struck_original: Estate) -> Estate:
     """The disaster has happened to `protected`, and the smoke checks saw it; the damaged server and the application on
     it run."""
     estate = lend(struck_original)
