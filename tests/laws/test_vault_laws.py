@@ -144,6 +144,19 @@ def test_a_second_point_after_any_edit_comes_back_and_so_does_the_first(
     assert list(check(vault, read_data=True)) == []
 
 
+@pytest.mark.parametrize("cutter", [Cutter.CDC_V1, Cutter.WHOLE])
+@pytest.mark.parametrize(
+    "data", [bytes(600_000), bytes(3 << 20), b"the same line\n" * 60_000], ids=["600 kB", "3 MiB", "lines"]
+)
+def test_content_that_repeats_is_mapped_as_it_was(data: bytes, cutter: Cutter) -> None:
+    """Equal chunks may be found in several places: another one each time would store the map again."""
+    vault = new_vault(MemoryStore())
+    back_up(vault, {"dump": File(data, cutter=cutter)})
+    again = back_up(vault, {"dump": File(data, cutter=cutter)}, now=later(1))
+    assert again.stored_bytes == 0
+    assert held(vault.open(again.id)) == {"dump": File(data)}
+
+
 @given(_trees)
 @settings(max_examples=25)
 def test_what_did_not_change_is_stored_once(things: Things) -> None:

@@ -95,20 +95,40 @@ class BaseStream:
         leaf, chunks = found[0]
         return Aligned(chunks, (start - leaf.start) // size, self._base)
 
-    def by_content(self, start: int, end: int) -> dict[bytes, tuple[Chunk, int]]:
+    def by_content(self, start: int, end: int) -> "Nearby":
         """Chunks near these bytes by their id, and where each was: content may have moved."""
-        found: dict[bytes, tuple[Chunk, int]] = {}
+        found: dict[tuple[bytes, int], Chunk] = {}
         middle = max(0, start + self._drift)
         for leaf, chunks in self.leaves(max(0, middle - _REACH), middle + (end - start) + _REACH):
             at = leaf.start
             for i in range(len(chunks)):
                 chunk = chunks.chunk(i)
-                found[chunk.id] = (chunk, at)
+                found[chunk.id, at] = chunk
                 at += chunk.size
-        return {id: (chunk, at) for id, (chunk, at) in found.items() if self._base.has(chunk.place)}
+        return Nearby({where: chunk for where, chunk in found.items() if self._base.has(chunk.place)})
+
+    def place_of(self, new: int) -> int:
+        """Where these bytes were, if they moved as those before them did."""
+        return new + self._drift
 
     def moved(self, old: int, new: int) -> None:
         self._drift = old - new
+
+
+class Nearby:
+    """The old chunks near the new ones. The same content may stand in several places: the one where it is looked for
+    comes first, so that what did not change is mapped as it was, and its map is not stored again."""
+
+    __slots__ = ("_anywhere", "_there")
+
+    def __init__(self, there: dict[tuple[bytes, int], Chunk]) -> None:
+        self._there = there
+        self._anywhere = {id: (chunk, at) for (id, at), chunk in there.items()}
+
+    def find(self, id: bytes, at: int) -> tuple[Chunk, int] | None:
+        """The chunk of this id, and where it was."""
+        chunk = self._there.get((id, at))
+        return (chunk, at) if chunk is not None else self._anywhere.get(id)
 
 
 class Aligned:

@@ -167,11 +167,11 @@ class Lane:
     def _content(self, span: Span, base: BaseStream | None) -> Chunks:
         """New chunks that lie side by side share frames of up to 1 MiB."""
         key, view, found = self._bench.opened.chunk_key, self.view, Chunks()
-        old = base.by_content(span.start, span.start + span.cuts[-1][1]) if base else {}
+        old = base.by_content(span.start, span.start + span.cuts[-1][1]) if base else None
         fresh: list[tuple[int, int]] = []
         for start, end in span.cuts:
             id = blake3(view[start:end], key=key).digest()
-            known = old.get(id)
+            known = old.find(id, base.place_of(span.start + start)) if old and base else None
             if fresh and (known or end - fresh[0][0] > LARGE_FRAME):
                 self._seal_run(fresh, found)
                 fresh = []
