@@ -389,3 +389,9 @@ def test_what_was_red_before_the_last_recovery_dates_no_other_disaster() -> None
     assert incident.moment(incident.looks(later)) == Between(
         smoke.began, at("11:00"), "smoke check health: last green, then red"
     )
+
+
+def test_a_plan_that_says_nothing_about_declaring_leaves_it_to_its_people() -> None:
+    silent = plan(authority=Authority())
+    assert may_declare(silent, "cto") == Alone()
+    assert isinstance(may_declare(silent, "a-stranger"), MayNot)

@@ -328,3 +328,10 @@ def test_what_was_never_measured_is_said_and_a_missing_point_too() -> None:
         "    database is replaced by the recovery point. What is there now is kept aside.",
         "How long the whole takes is unknown: choose database was never measured, nor 1 other step",
     )
+
+
+def test_a_recovery_that_nobody_could_call_working_does_not_begin() -> None:
+    """It would stop and replace the database first, and find out afterwards."""
+    found = compile(plan(smoke={}), "database-loss", PRIMARY, Mode.LIVE)
+    assert isinstance(found, NoRecovery)
+    assert "smoke checks, and it has none" in found.why

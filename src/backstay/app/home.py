@@ -166,6 +166,10 @@ class Home:
             raise next(iter(closed.values()))
         return opened
 
+    def reopen(self) -> None:
+        """Look at the vaults anew: one of them has just been made."""
+        self.__dict__.pop("_opened", None)
+
     def vault(self, name: VaultName) -> Repository:
         """Raises the reason why it cannot be opened."""
         opened, closed = self._opened

@@ -6,7 +6,7 @@ from pathlib import Path
 
 from backstay import config, vault
 from backstay.app.home import PLAN_FILE, Home, find_plan
-from backstay.errors import PlanMissing, VaultExists, VaultMissing
+from backstay.errors import PlanMissing, VaultExists
 from backstay.values import Digest, count, listed
 
 STARTER = """\
@@ -31,6 +31,10 @@ components:
     prove:
       ask:
         - {sql: "SELECT count(*) FROM pg_class", expect: ">= 1", as: catalogue}
+
+# What “it works” means. A recovery ends with these; without any, nobody could say that it works again.
+smoke:
+  answers: {run: [pg_isready, --quiet], env: {PGHOST: 127.0.0.1}}
 
 people:
   me: {name: The person who reads this, email: me@example.com}
@@ -86,8 +90,9 @@ def init(home: Home) -> Iterator[str]:
             yield f"✔ made the vault {name} in {home.store(name).describe()}"
         except VaultExists:
             yield f"✔ the vault {name} is there: {home.store(name).describe()}"
-        if name not in home.vaults:
-            raise VaultMissing(f"the vault {name} was made, and cannot be opened")
+    home.reopen()
+    for name in home.plan.vaults:
+        home.vault(name)  # raises why not
     home.adopt("backstay")
     home.seal()
     yield f"✔ the journal is in {home.state}, epoch {home.journal.epoch}"

@@ -48,7 +48,8 @@ def may_declare(plan: Plan, person: str) -> Authorised:
     name, authority = PersonName(person), plan.authority
     if name not in plan.people:
         return MayNot(f"the plan knows nobody called {person!r}")
-    if name in authority.alone:
+    # A plan that says nothing about declaring leaves it to whoever holds the plan.
+    if name in authority.alone or (not authority.alone and authority.with_approval is None):
         return Alone()
     role = plan.roles.get(authority.with_approval) if authority.with_approval else None
     if role is not None and name in (role.primary, role.backup):

@@ -101,7 +101,7 @@ def component_status(
         cannot = Judged(Standing.UNKNOWN, f"this version cannot back up {component.kind}: nothing of it is protected")
         data = Rpo(data.target, data.actual, data.forecast, cannot)
         time = Rto(time.target, time.actual, time.run, time.forecast, cannot)
-    says = _promises(data, time)
+    says = [*_promises(data, time), *_passed_over(usable)]
     if supported:
         says += _care(plan, component, history, now)
     return ComponentStatus(
@@ -118,6 +118,15 @@ def component_status(
         rto=time,
         says=tuple(dict.fromkeys(says)),
     )
+
+
+def _passed_over(usable: Chosen | NoneGood) -> list[str]:
+    """The newest point is not always the one that a recovery would take: then it is said, whatever the promises are."""
+    if not isinstance(usable, Chosen) or not usable.passed_over:
+        return []
+    passed = usable.passed_over
+    which = "the newest point" if len(passed) == 1 else f"the {len(passed)} newest points"
+    return [f"a recovery would pass over {which} and take {usable.point.id}: {passed[0].why}"]
 
 
 def _promises(data: Rpo, time: Rto) -> list[str]:

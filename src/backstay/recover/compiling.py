@@ -215,6 +215,11 @@ def _unknown(plan: Plan, phases: tuple[Phase, ...]) -> NoRecovery | None:
                     f"{where} works on {step.verb.component!r}, which is no component of the plan",
                     f"components of the plan: {', '.join(plan.components) or 'none'}",
                 )
+            if isinstance(step.verb, Smoke) and not plan.smoke:
+                return NoRecovery(
+                    f"{where} runs the plan's smoke checks, and it has none: nobody could say that it works again",
+                    'say under `smoke:` what “it works” means, like `health: {get: "${site.api}/health"}`',
+                )
             if isinstance(step.verb, Smoke) and (strange := sorted(set(step.verb.checks) - plan.smoke.keys())):
                 return NoRecovery(
                     f"{where} runs {strange[0]!r}, which is no smoke check of the plan",
