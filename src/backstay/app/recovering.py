@@ -153,51 +153,56 @@ def _good(home: Home, plan: Plan, scenario: str, disaster: Between | None) -> Ma
 # ── running ──────────────────────────────────────────────────────────────────────────────────────
 
 
-def begin(home: Home, prepared: Prepared, say: Callable[[str], None] = print) -> RunId:
-    """Write the declaration and the start of the run; for a drill, make its room ready first. Raises RunBusy."""
-    wanted = prepared.wanted
-    home.adopt(str(prepared.person))
-    components = recover.components_of(prepared.phases)
-    if wanted.mode is Mode.DRILL:
-        make_ready(home, home.plan, components, say)
-    now = home.clock.now()
+def refuse_if_busy(home: Home, prepared: Prepared) -> None:
+    """Before a person is asked to confirm what cannot begin. Raises RunBusy when an open run has a component of it."""
+    engine.refuse_if_busy(home.journal, _started(home, prepared))
+
+
+def _started(home: Home, prepared: Prepared) -> RunStarted:
+    """The run as it would be started now."""
+    wanted, now = prepared.wanted, home.clock.now()
+    scenario, live = home.plan.scenario(wanted.scenario), wanted.mode is Mode.LIVE
     kind = {Mode.LIVE: "recovery", Mode.DRILL: "drill", Mode.DRY: "dry", Mode.TABLETOP: "tabletop"}[wanted.mode]
-    run = new_run(kind, now)
-    incident_id = IncidentId(f"incident-{now:%Y%m%dt%H%M%S}z-{secrets.token_hex(2)}")
-    live = wanted.mode is Mode.LIVE
-    scenario = home.plan.scenario(wanted.scenario)
-    started = RunStarted(
-        run=run,
+    return RunStarted(
+        run=new_run(kind, now),
         scenario=scenario.name,
         title=scenario.title,
         mode=wanted.mode,
         plan=home.plan.digest,
         site=SANDBOX if wanted.mode is Mode.DRILL else wanted.site,
         by=prepared.person,
-        incident=incident_id if live else None,
+        incident=IncidentId(f"incident-{now:%Y%m%dt%H%M%S}z-{secrets.token_hex(2)}") if live else None,
         declared=now,
         # A drill pretends that the disaster is now.
         disaster=prepared.disaster if live else Between(now, now, "the start of the drill"),
         objectives=scenario.objectives.over(home.plan.objectives),
         phases=prepared.phases,
-        components=components,
+        components=recover.components_of(prepared.phases),
     )
+
+
+def begin(home: Home, prepared: Prepared, say: Callable[[str], None] = print) -> RunId:
+    """Write the declaration and the start of the run; for a drill, make its room ready first. Raises RunBusy."""
+    home.adopt(str(prepared.person))
+    if prepared.wanted.mode is Mode.DRILL:
+        make_ready(home, home.plan, recover.components_of(prepared.phases), say)
+    started = _started(home, prepared)
     # Before the declaration: a disaster is not declared for a run that cannot begin.
     engine.refuse_if_busy(home.journal, started)
-    if live:
+    if started.incident is not None:
         declared = DisasterDeclared(
-            incident=incident_id,
-            scenario=scenario.name,
+            incident=started.incident,
+            scenario=started.scenario,
             by=prepared.person,
             standing=prepared.standing,  # pyright: ignore[reportArgumentType]
             criteria=(),
             disaster=prepared.disaster,
-            reason=wanted.reason,
+            reason=prepared.wanted.reason,
         )
-        facts: list[Fact] = [declared, CommandTaken(prepared.person), RunAttached(run)]
-        home.journal.append(StreamName(f"incident/{incident_id}"), facts, expected=0)
+        facts: list[Fact] = [declared, CommandTaken(prepared.person), RunAttached(started.run)]
+        home.journal.append(StreamName(f"incident/{started.incident}"), facts, expected=0)
     engine.start(home.journal, started)
-    return run
+    return started.run
 
 
 def drive(home: Home, run: RunId, eyes: Eyes, say: Callable[[str], None] = print) -> engine.Ending:

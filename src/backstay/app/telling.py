@@ -14,6 +14,7 @@ from backstay.app.under_way import UnderWay, under_way
 from backstay.errors import JournalDamaged, TailNotVerified, UnknownName
 from backstay.estimate import Estimate, Unknown
 from backstay.facts import NotVerified, Point, Proof, Proven, Recorded, Refuted, Result, write_fact
+from backstay.facts.audit import CLOCK_TOLERANCE
 from backstay.history import taken_order
 from backstay.objectives import ComponentStatus
 from backstay.values import StreamName, VaultName, listed, say_span, stamp
@@ -86,16 +87,17 @@ class StatusTold:
     rows: tuple[tuple[str, ...], ...]
     sentences: tuple[str, ...]
     under_way: tuple[UnderWay, ...]
-    """Open runs: on the day, they are what somebody who types `status` must see first."""
+    """Open runs, and recoveries that failed: on the day, what somebody who types `status` must see first."""
     all_kept: bool
-    """Nothing alarms, and no recovery is open."""
+    """Nothing alarms, and no recovery is open or has failed."""
     plain: Mapping[str, Any]
 
 
 def status(home: Home) -> StatusTold:
     """The status screen: one row a component, and a sentence for every promise that does not hold."""
     now = home.clock.now()
-    found = objectives.status(home.plan, home.history(), now, KINDS)
+    history = home.history()
+    found = objectives.status(home.plan, history, now, KINDS)
     columns = {"component": "left", "newest data": "left", "RPO": "left", "newest proof": "left", "RTO": "left",
                "standing": "left"}  # fmt: skip
     sentences = [f"{row.name}: {said}" for row in found.components for said in row.says]
@@ -107,7 +109,7 @@ def status(home: Home) -> StatusTold:
     sentences.append(found.sentence)
     if isinstance(standing := home.journal.standing, journals.Overtaken):
         sentences.append(f"this journal is read-only: {standing.by}")
-    open_runs = tuple(under_way(home, now))
+    open_runs = tuple(under_way(home, history, now))
     return StatusTold(
         title=f"{home.plan.system.title}, {now:%Y-%m-%d %H:%M:%S} UTC",
         columns=columns,
@@ -148,7 +150,8 @@ def _actual(actual: timedelta | NotVerified) -> str:
 def _proof(row: ComponentStatus) -> str:
     if row.proof_result is None or row.proof_age is None:
         return "never"
-    return f"{result_word(row.proof_result)[0]} {say_span(row.proof_age)} ago"
+    ago = "in the future" if row.proof_age < -CLOCK_TOLERANCE else f"{say_span(max(row.proof_age, timedelta()))} ago"
+    return f"{result_word(row.proof_result)[0]} {ago}"
 
 
 def _plain(row: ComponentStatus) -> dict[str, Any]:

@@ -10,6 +10,8 @@ from cyclopts import App, Parameter
 from backstay.cli.options import HERE, Common
 
 if TYPE_CHECKING:
+    from datetime import timedelta
+
     from backstay.app.protecting import Came
     from backstay.cli.printing import Page
     from backstay.ports import Progress
@@ -62,7 +64,7 @@ def points(*components: str, vault: VaultFolder = None, common: Common = HERE) -
     """
     from backstay.app import telling
     from backstay.cli.printing import Failed, Page, local
-    from backstay.values import say_size, say_span
+    from backstay.values import say_size
 
     page = Page(common, vault)
     home = page.home()
@@ -74,7 +76,7 @@ def points(*components: str, vault: VaultFolder = None, common: Common = HERE) -
     if several:
         columns["vault"] = "left"
     cells = (
-        (r.point.id, r.point.component, local(r.point.moment), say_span(now - r.point.moment),
+        (r.point.id, r.point.component, local(r.point.moment), _age(now - r.point.moment),
          say_size(r.point.size_bytes), say_size(r.point.stored_bytes), r.proof, *([r.vault] if several else []))
         for r in rows
     )  # fmt: skip
@@ -169,13 +171,19 @@ def restore(
     page.done({"point": _plain(p), "vault": laid.vault, "to": str(to), "next": list(laid.next_steps)})
 
 
+def _age(age: "timedelta") -> str:
+    """Negative when this machine's clock is behind that of the source, or was set back."""
+    from backstay.values import say_span
+
+    return say_span(age) if age.total_seconds() >= 0 else f"in {say_span(-age)}"
+
+
 # ── saying it ────────────────────────────────────────────────────────────────────────────────────
 
 
 @contextmanager
 def _screen(page: "Page", elapsed: "object", title: str) -> "Generator[Progress]":
     from collections.abc import Callable
-    from datetime import timedelta
     from typing import cast
 
     from backstay.cli.screen import WorkScreen

@@ -12,8 +12,6 @@ if TYPE_CHECKING:
     from backstay.app.home import Home
     from backstay.app.recovering import Prepared, Wanted
     from backstay.cli.printing import Page
-    from backstay.facts import PersonAsked
-    from backstay.machine import RunState
     from backstay.ports import Seen
 
 run_app = App(
@@ -177,6 +175,7 @@ def _run(page: "Page", wanted: "Wanted", confirm: str | None) -> None:
 
     home = page.home()
     prepared = recovering.prepare(home, wanted)
+    recovering.refuse_if_busy(home, prepared)
     if trouble := home.clock_trouble():
         # Said, and gone on: on the day of the disaster a recovery does not wait for a clock.
         page.note(f"! {trouble}")
@@ -194,13 +193,14 @@ def _explain(page: "Page", prepared: "Prepared") -> None:
     page.err.print(Text(prepared.title, "bold"))
     for line in prepared.explained:
         words = line.lstrip(" ")
-        page.err.print(Padding(Text(words), (0, 0, 0, 2 + len(line) - len(words))))
+        page.err.print(Padding(Text(words), (0, 0, 0, 2 + len(line) - len(words)), expand=False))
 
 
 def _drive(page: "Page", home: "Home", run: str) -> None:
     from rich.console import Console
 
     from backstay.app import documents, recovering
+    from backstay.app.under_way import answers_to, ways_on
     from backstay.cli.printing import Failed
     from backstay.cli.screen import RunScreen
     from backstay.engine import Done, Waiting, WaitingFor
@@ -223,10 +223,11 @@ def _drive(page: "Page", home: "Home", run: str) -> None:
                     home.clock.wait(max(until - home.clock.now(), home.clock.elapsed() * 0))
                 case WaitingFor(_, questions):
                     asked = questions[0]
+                    answers = answers_to(ending.run, asked.step)
                     raise WaitingForPerson(
                         f"run {run} waits for {' or '.join(asked.who) or 'somebody'}: {asked.question}",
-                        hint=f"`backstay run answer {run} {asked.step} {_answer_to(ending.run, asked)} --by PERSON`, "
-                        "then `backstay resume`",
+                        detail="nothing goes on before the answer; the clock of the recovery does",
+                        hint=f"`backstay run answer {run} {asked.step} {answers} --by PERSON`, then `backstay resume`",
                     )
                 case Done():
                     break
@@ -237,23 +238,10 @@ def _drive(page: "Page", home: "Home", run: str) -> None:
     page.done(report.told)
     if ending.run.ended is not None and ending.run.ended.result != "recovered":
         for failed in ending.run.in_state(State.FAILED) if ending.run.ended.result == "failed" else ():
-            page.note(
-                "when what was in its way is gone: "
-                f"backstay run retry {run} {failed.step.id} --by PERSON --reason WHY, then backstay resume"
-            )
+            for line in ways_on(ending.run.started, [failed.step.id]):
+                page.note(line)
     if report.code:
         raise Failed(report.code)
-
-
-def _answer_to(run: "RunState", asked: "PersonAsked") -> str:
-    """What may be answered: only an approval takes *yes*."""
-    from backstay.machine import State
-    from backstay.plan import Approve
-
-    step = run.steps[asked.step]
-    if step.state is State.IN_DOUBT:
-        return "happened|did-not"
-    return "yes|no" if isinstance(step.step.verb, Approve) else "ANSWER"
 
 
 # ── what people say to a run ─────────────────────────────────────────────────────────────────────

@@ -273,7 +273,8 @@ class RunScreen:
             case RunStarted() as run:
                 self.console.print(f"{stamp}  {run.mode.value.upper()}  {escape(run.title)}  ({run.run})")
             case RunEnded(result, why):
-                self.console.print(f"{stamp}  {result}: {escape(why)}")
+                # The step that failed has said all of it.
+                self.console.print(f"{stamp}  {result}: {escape(why.partition(chr(10))[0])}", soft_wrap=True)
             case _:
                 for id, line in self.lines.items():
                     if line.sign != before.get(id, WAITING):

@@ -161,5 +161,6 @@ def _refuse(journal: Journal, claims: list[Recorded], started: RunStarted) -> No
         raise RunBusy(
             f"run {other.run} has {listed(sorted(claimed.component for _, claimed in taken))}",
             detail=f"{other.title!r} was started by {other.by}, and has not ended",
-            hint=f"`backstay resume {other.run}` goes on with it; cancel it to start another",
+            hint=f"`backstay resume {other.run}` goes on with it; to start another, end it: `backstay run cancel "
+            f"{other.run} --by PERSON --reason WHY`, then resume",
         )

@@ -39,7 +39,7 @@ def drive(driver: Driver, world: World, run: RunId) -> Ending:
         _halt(shift)
         raise Cancelled(
             f"run {run} was stopped",
-            detail="nothing runs any more; what was done is in the journal",
+            detail="every program that it had started has ended; what was done stays as it is, and is in the journal",
             hint=f"`backstay resume {run}` goes on with it",
         ) from None
     except LeaseLost:

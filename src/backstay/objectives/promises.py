@@ -185,6 +185,11 @@ def last_of_everything(history: History, components: Iterable[Component]) -> Run
     return found[-1] if found else None
 
 
+def _first_line(text: str) -> str:
+    """An error of several lines, in a sentence."""
+    return text.partition("\n")[0]
+
+
 def _judge_rto(
     target: timedelta | None, actual: timedelta | NotVerified, run: RunSeen | None, forecast: Expected
 ) -> Judged:
@@ -193,7 +198,7 @@ def _judge_rto(
         took = f"it took {say_span(actual)}" if isinstance(actual, timedelta) else actual.why
         return Judged(Standing.NOT_PROMISED, f"{took}; no RTO was promised")
     if run is not None and run.ended is not None and run.ended.result == "failed":
-        return Judged(Standing.BROKEN, f"the last {say_mode(run)} failed: {run.ended.why}")
+        return Judged(Standing.BROKEN, f"the last {say_mode(run)} failed: {_first_line(run.ended.why)}")
     if expected is not None and over(expected.median, target):
         return Judged(
             Standing.BROKEN, f"restoring alone takes {estimate.say(expected)}; the RTO allows {exact(target)}"

@@ -203,5 +203,5 @@ def _refused(error: psycopg.OperationalError, password: str, dsn: str) -> Backst
     return SourceDown(
         f"the database {where(dsn)} does not answer",
         detail=said,
-        hint="is the server running, and is the address right?",
+        hint="see whether it runs, and compare the address with the plan; if it ought to run, this may be the disaster",
     )
