@@ -127,6 +127,42 @@ def test_a_damaged_pack_is_named_and_its_point_is_not_chosen_any_more(shelf: Est
     assert [point["proof"] for point in points(shelf)] == ["proven"]
 
 
+def test_a_point_that_was_damaged_after_its_proof_stops_the_recovery_and_an_older_one_takes_its_place(
+    protected: Estate,
+) -> None:
+    """The worst hour: the application is stopped, the old state is aside, and the point does not restore."""
+    older = points(protected)[0]["id"]
+    packs = set((protected.vault / "packs" / DATABASE).iterdir())
+    protected.start()
+    before = protected.rows()
+    protected.backstay("backup", DATABASE).good()
+    protected.backstay("verify", DATABASE).good()
+    for pack in set((protected.vault / "packs" / DATABASE).iterdir()) - packs:
+        flipped(pack)
+    protected.wreck()
+
+    failed = protected.backstay(*RECOVER)
+    assert failed.code == 60, failed.said
+    assert "E24" in failed.err
+    status = protected.backstay("status")
+    assert status.code == 65
+    first, *ways = status.out.splitlines()[:4]
+    assert "failed" in first
+    assert "E24" in first
+    assert "still stopped" in ways[0]
+    assert "backstay run retry" in ways[1]
+    assert "--point database=ID" in ways[2]
+    assert len(list(protected.data.parent.glob("data.damaged-*"))) == 1
+
+    assert protected.backstay("verify", DATABASE).code == 34
+    protected.backstay(*RECOVER).good()
+    told = protected.backstay("run", "show", "--json").json
+    assert older in [step["values"].get("point") for step in told["steps"]]
+    assert protected.rows() == before
+    assert protected.health() == 200, "also the second run knows that the application has to be started"
+    assert "failed" not in protected.backstay("status").out.splitlines()[0]
+
+
 # ── the point ────────────────────────────────────────────────────────────────────────────────────
 
 
@@ -238,8 +274,8 @@ def small_disk() -> Iterator[Callable[[Path, str], SmallDisk]]:
             words = ["unshare", "--mount", "--propagation", "private", "sh", "-c"]
             script = f"cp -a {at} {at}.under && mount -t tmpfs -o {size} none {at} && cp -a {at}.under/. {at}"
             keeper = subprocess.Popen(
-                [*words, f"{script} && echo ready && exec sleep 1000"],
-                stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True,
+                [*words, f"{script} && echo ready && exec cat"],  # until we close its input, or are gone
+                stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True,
             )  # fmt: skip
             ends.callback(_end, keeper)
             assert keeper.stdout is not None

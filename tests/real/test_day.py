@@ -1,10 +1,18 @@
 """The day itself, through the command line, on real systems: points, proofs, the disaster, the recovery; and what may
 go wrong while it runs: a driver that is killed, Ctrl-C, a second driver, a second recovery, an edited plan."""
 
+import fcntl
 import json
+import os
+import pty
+import select
 import signal
-from collections.abc import Callable
-from contextlib import suppress
+import struct
+import subprocess
+import termios
+from collections.abc import Callable, Generator
+from contextlib import contextmanager, suppress
+from dataclasses import dataclass
 from datetime import datetime
 from pathlib import Path
 from typing import Any
@@ -12,7 +20,7 @@ from typing import Any
 import psutil
 import pytest
 
-from fix_estate import DATABASE, PERSON, RECOVER, SCENARIO, Begun, Estate, Rows, rows_in_point
+from fix_estate import DATABASE, PERSON, RECOVER, SCENARIO, Begun, Done, Estate, Rows, program, rows_in_point
 from fix_postgres import MakePostgres, until
 
 # ── what there is to see ─────────────────────────────────────────────────────────────────────────
@@ -277,4 +285,94 @@ def test_a_run_is_resumed_under_the_plan_that_it_froze_though_the_file_is_broken
     assert struck.backstay("plan", "check").code == 10
     struck.backstay("resume").good()
     struck.plan.write_text(good)
+    is_recovered(struck, point_rows)
+
+
+def test_a_proof_that_is_stopped_or_killed_leaves_no_server_and_the_next_one_clears_up(protected: Estate) -> None:
+    scratch = protected.folder / ".backstay" / "scratch"
+
+    def interrupted(number: signal.Signals) -> Done:
+        begun = protected.begin("verify", DATABASE)
+        until(lambda: any(scratch.rglob("postmaster.pid")) or begun.process.poll() is not None, "its server replays")
+        begun.process.send_signal(number)
+        done = protected.end(begun)
+        until(lambda: protected.running() == [], "nothing runs")
+        return done
+
+    assert interrupted(signal.SIGINT).code == 130
+    assert interrupted(signal.SIGKILL).code == -signal.SIGKILL
+    protected.backstay("verify", DATABASE).good()
+    assert list(scratch.rglob("PG_VERSION")) == [], "nobody's rows lie about in the clear"
+
+
+# ── at a terminal ────────────────────────────────────────────────────────────────────────────────
+
+
+@dataclass(frozen=True, slots=True)
+class Terminal:
+    """A command at a terminal of 80 columns."""
+
+    process: subprocess.Popen[bytes]
+    number: int
+
+    def read_until(self, words: str) -> str:
+        said = ""
+        while words not in said:
+            said += self._read()
+        return said
+
+    def _read(self) -> str:
+        ready, _, _ = select.select([self.number], [], [], 60.0)
+        assert ready, "the terminal is silent"
+        return os.read(self.number, 65536).decode(errors="replace")
+
+    def type(self, line: str) -> None:
+        os.write(self.number, f"{line}\n".encode())
+
+    def rest(self) -> str:
+        said = ""
+        with suppress(OSError):  # EIO: the other end is closed
+            while True:
+                said += self._read()
+        self.process.wait()
+        return said
+
+
+@contextmanager
+def terminal(estate: Estate, *words: str) -> Generator[Terminal]:
+    ours, theirs = pty.openpty()
+    fcntl.ioctl(theirs, termios.TIOCSWINSZ, struct.pack("HHHH", 24, 80, 0, 0))
+    environment = {**estate.environment, "TERM": "xterm-256color"}
+    environment.pop("COLUMNS")
+    process = subprocess.Popen(
+        [*program(), *words], cwd=estate.folder, env=environment, stdin=theirs, stdout=theirs, stderr=theirs,
+        start_new_session=True,
+    )  # fmt: skip
+    os.close(theirs)
+    try:
+        yield Terminal(process, ours)
+    finally:
+        process.kill()
+        process.wait()
+        os.close(ours)
+
+
+def test_at_a_terminal_the_name_is_typed_and_the_steps_are_seen(struck: Estate, point_rows: Rows) -> None:
+    words = ("recover", SCENARIO, "--by", PERSON, "--reason", "tables are gone")
+    for typed, code, said in (("yes", 2, "nothing was done"), ("", 130, "nothing was typed")):
+        with terminal(struck, *words) as seen:
+            explained = seen.read_until(f"Type {SCENARIO} to go on")
+            assert "nobody can use it" in explained
+            seen.type(typed)
+            assert said in seen.rest()
+            assert seen.process.returncode == code
+    assert damaged(struck) == []
+    with terminal(struck, *words) as seen:
+        seen.read_until(f"Type {SCENARIO} to go on")
+        seen.type(SCENARIO)
+        shown = seen.rest()
+        assert seen.process.returncode == 0, shown
+        assert "LIVE" in shown
+        assert "since the declaration" in shown
+        assert "Traceback" not in shown
     is_recovered(struck, point_rows)
