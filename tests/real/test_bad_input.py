@@ -21,6 +21,8 @@ import pytest
 from backstay import vault
 from fix_estate import DATABASE, PERSON, RECOVER, SCENARIO, Done, Estate, Lend, program
 
+ROOT = Path(__file__).resolve().parents[2]
+
 # ── judging ──────────────────────────────────────────────────────────────────────────────────────
 
 
@@ -492,11 +494,8 @@ def test_somebody_who_stops_reading_is_no_error(shelf: Estate) -> None:
         assert done.stdout[1:].strip() in ("0", "65"), f"{words}: {done.stdout}"
 
 
-def test_every_help_page_ends_with_an_example() -> None:
-    pages = [[], ["run"], ["plan"], ["journal"]]
-    while pages:
-        words = pages.pop()
-        said = subprocess.run([*program(), *words, "--help"], capture_output=True, text=True, check=True).stdout
-        assert "Example" in said, f"backstay {' '.join(words)} --help"
-        verbs = re.findall(r"^│ ([a-z]+) ", said.partition("Commands")[2].partition("╰")[0], re.MULTILINE)
-        pages += [[*words, verb] for verb in verbs if verb not in ("run", "plan", "journal")]
+def test_every_help_page_has_an_example() -> None:
+    """Read from the reference, which another test compares with the program."""
+    pages = re.split(r"^## ", (ROOT / "docs" / "reference" / "commands.md").read_text(), flags=re.MULTILINE)[1:]
+    assert len(pages) > 20
+    assert [page.partition("\n")[0] for page in pages if "Example" not in page] == []

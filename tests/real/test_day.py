@@ -18,6 +18,7 @@ from pathlib import Path
 from typing import Any
 
 import psutil
+import psycopg
 import pytest
 
 from fix_estate import DATABASE, PERSON, RECOVER, SCENARIO, Begun, Done, Estate, Rows, program, rows_in_point
@@ -303,6 +304,28 @@ def test_a_proof_that_is_stopped_or_killed_leaves_no_server_and_the_next_one_cle
     assert interrupted(signal.SIGKILL).code == -signal.SIGKILL
     protected.backstay("verify", DATABASE).good()
     assert list(scratch.rglob("PG_VERSION")) == [], "nobody's rows lie about in the clear"
+
+
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGKILL])
+def test_a_backup_that_is_stopped_or_killed_is_no_point_and_the_next_one_is(
+    protected: Estate, number: signal.Signals
+) -> None:
+    protected.start_database()
+    with psycopg.connect(protected.dsn, autocommit=True) as connection:
+        connection.execute("CREATE TABLE noise AS SELECT gen_random_uuid() FROM generate_series(1, 500000)")
+    reserved = protected.vault / "reserved" / DATABASE
+    before = set(reserved.iterdir())
+    begun = protected.begin("backup", DATABASE)
+    until(lambda: set(reserved.iterdir()) != before or begun.process.poll() is not None, "a point is reserved")
+    begun.process.send_signal(number)
+    assert protected.end(begun).code in (130, -signal.SIGKILL)
+    assert len(protected.backstay("points", DATABASE, "--json").good().json["points"]) == 1
+    with psycopg.connect(protected.dsn, autocommit=True) as connection:
+        row = connection.execute("SELECT count(*) FROM pg_stat_activity WHERE application_name = 'backstay'").fetchone()
+    assert row == (0,), "its session is gone, and with it the backup mode of the server"
+    protected.backstay("backup", DATABASE).good()
+    protected.backstay("verify", DATABASE).good()
+    assert len(protected.backstay("points", DATABASE, "--json").good().json["points"]) == 2
 
 
 # ── at a terminal ────────────────────────────────────────────────────────────────────────────────
