@@ -459,6 +459,14 @@ def test_errors_are_json_on_standard_error_when_json_is_asked_for(shelf: Estate)
         assert done.out == ""
 
 
+def test_every_verb_answers_with_one_json_value_when_json_is_asked_for(shelf: Estate) -> None:
+    lines = "init|plan show|plan check|points|status|journal verify|journal show|document|verify settings|backup --due"
+    for line in lines.split("|"):
+        done = shelf.backstay(*line.split(), "--json")
+        assert done.json, done.said
+        assert done.err == "", done.said
+
+
 def test_a_plan_with_mistakes_names_each_with_its_place(shelf: Estate) -> None:
     shelf.edit_plan("components:", "componnents:")
     shelf.edit_plan("rto: 1h, rpo", "rto: 1 fortnight, rpo")

@@ -1,5 +1,6 @@
 """Documents about this plan: the plan itself, filled from the journal, and the report of a run."""
 
+import errno
 import os
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -10,7 +11,7 @@ from typing import Any
 from backstay import drill, engine, review
 from backstay.app.estate import KINDS
 from backstay.app.home import Home
-from backstay.errors import AccessDenied, Cancelled, NoSuchRun, PromiseBroken, StepFailed
+from backstay.errors import AccessDenied, Cancelled, DiskFull, NoSuchRun, PromiseBroken, StepFailed
 from backstay.facts import NotVerified
 from backstay.history import Loss, RunSeen, components_restored, phase_times, rpo_actual, rto_actual
 from backstay.review import Document
@@ -35,15 +36,27 @@ def write_document(home: Home, to: Path) -> list[Path]:
             written.append(_replace(to / f"{name}.md", review.markdown(document)))
             written.append(_replace(to / f"{name}.html", review.html(document)))
     except OSError as error:
-        raise AccessDenied(f"cannot write the document into {to}: {error.strerror}") from error
+        if error.errno in (errno.ENOSPC, errno.EDQUOT):
+            raise DiskFull(
+                f"no room left while writing the document into {to}",
+                detail="an older document there is as it was",
+                hint="make room, or name a folder on another disk with --to",
+            ) from error
+        raise AccessDenied(
+            f"cannot write the document into {to}: {error.strerror}", hint="name another folder with --to"
+        ) from error
     return written
 
 
 def _replace(path: Path, text: str) -> Path:
     """Whoever reads the old one meanwhile reads it whole."""
     temporary = path.with_name(f".{path.name}.{os.getpid()}")
-    temporary.write_text(text, encoding="utf-8")
-    temporary.replace(path)
+    try:
+        temporary.write_text(text, encoding="utf-8")
+        temporary.replace(path)
+    except OSError:
+        temporary.unlink(missing_ok=True)
+        raise
     return path
 
 

@@ -54,11 +54,14 @@ def show(*, common: Common = HERE) -> None:
 
     Example: `backstay plan show`
     """
+    from backstay import review
     from backstay.app import documents
     from backstay.cli.printing import Page
 
     page = Page(common)
-    page.document(documents.plan_document(page.home()))
+    document = documents.plan_document(page.home())
+    page.document(document)
+    page.done({"title": document.title, "markdown": review.markdown(document)})
 
 
 @plan_app.command

@@ -27,12 +27,14 @@ class Page:
         self.common = common
         self.vault = vault
         self.out, self.err = consoles(common.json)
+        self.said: list[str] = []
 
     def home(self) -> Home:
         common = self.common
         return Home(Asked(common.plan, common.key, common.state, self.vault), Path.cwd())
 
     def say(self, sentence: str, style: str = "") -> None:
+        self.said.append(sentence)
         if not self.common.json:
             self.out.print(Text(sentence, style), soft_wrap=True)
 
@@ -61,9 +63,10 @@ class Page:
             show(self.out, document, only)
 
     def done(self, answer: Any = None) -> None:
+        """The one JSON value; what was said, where there is nothing more to it."""
         if self.common.json:
             try:
-                print(json.dumps(plain(answer if answer is not None else {}), indent=2), flush=True)
+                print(json.dumps(plain(answer if answer is not None else {"said": self.said}), indent=2), flush=True)
             except BrokenPipeError:
                 forget_stdout()
 
