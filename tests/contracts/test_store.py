@@ -169,6 +169,24 @@ class TestFolder(StoreContract):
             FolderStore(tmp_path).put(Key("a"), [b"x"])
             assert sorted(path.name for path in incoming.iterdir()) == ["alive", "young"]
 
+    def test_a_folder_that_another_thread_makes_while_we_look_is_ours_all_the_same(
+        self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        root, look = tmp_path / "vault", Path.stat
+        store, raced = FolderStore(root), list[bool]()
+
+        def stat(path: Path, *, follow_symlinks: bool = True) -> os.stat_result:
+            if path != root or raced:
+                return look(path, follow_symlinks=follow_symlinks)
+            raced.append(True)
+            store.put(Key("a"), [b"theirs"])  # between our look, which saw nothing, and our judgement
+            raise FileNotFoundError(errno.ENOENT, "No such file or directory", str(path))
+
+        monkeypatch.setattr(Path, "stat", stat)
+        store.put(Key("b"), [b"ours"])
+        assert raced
+        assert [listed.key for listed in store.list()] == ["a", "b"]
+
     def test_half_written_files_are_never_listed(self, tmp_path: Path) -> None:
         (tmp_path / "+incoming").mkdir()
         (tmp_path / "+incoming" / "half").write_bytes(b"half")

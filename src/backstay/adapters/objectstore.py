@@ -103,15 +103,16 @@ class FolderStore:
     def _meet(self) -> None:
         """Raises StoreUnreachable when `root` is no longer the folder that it was: a disk that was taken away leaves an
         empty folder behind, and what is written into that is no backup."""
+        known = self._folder  # before we look: another thread may make and meet the folder in between
         try:
             found = self._root.stat()
         except FileNotFoundError:
             here = None
         else:
             here = found.st_dev, found.st_ino
-        if self._folder is None:
-            self._folder = here
-        elif here != self._folder:
+        if known is None:
+            self._folder = here or self._folder
+        elif here != known:
             raise StoreUnreachable(
                 f"{self._root} is not the folder that it was a moment ago",
                 detail="it is gone" if here is None else "another one is in its place: was a disk unmounted?",
