@@ -375,6 +375,24 @@ def test_remarks_are_sentences_about_gaps() -> None:
         "settings: no questions (`prove: {ask: …}`): a proof cannot tell whether the data is right",
         "every vault is a folder: whatever takes this machine takes the recovery points with it",
         "no procedure yet for application-bug, cluster-failure, ransomware and region-outage",
+        UNDONE + "schedules: nothing starts by itself; run `backstay backup --due` and `backstay verify` from cron",
+        UNDONE + "`communication` (internal and customers): no messages are sent; people have to send them",
+    ]
+
+
+UNDONE = "not done by this version: "
+
+
+def test_remarks_say_what_this_version_does_nothing_with() -> None:
+    text = (
+        MINIMAL + "alive: {ping: 'https://a', every: 5m}\ndns: {zone: a.com, record: b, ttl: 60s, provider: route53}\n"
+    )
+    found = [
+        said for said in config.remarks(config.parse(text, "backstay.yaml")) if said.startswith("not done by this")
+    ]
+    assert found[1:] == [
+        UNDONE + "`alive`: nobody outside is told that Backstay still runs",
+        UNDONE + "`dns`: no record is changed; people have to change it",
     ]
 
 

@@ -6,6 +6,7 @@ A pure function of the plan: it repeats nothing that `problems` refuses, and sto
 from collections.abc import Iterator
 
 from backstay.config.grammar import is_placeholder
+from backstay.objectives import unheeded
 from backstay.plan import (
     Approve,
     CallHttp,
@@ -32,6 +33,7 @@ def remarks(plan: Plan) -> list[str]:
         *_about_scenarios(plan),
         *_about_people(plan),
         *_about_sites(plan),
+        *(f"not done by this version: {said}" for said in unheeded(plan)),
     ]
 
 

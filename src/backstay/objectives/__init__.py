@@ -16,3 +16,4 @@ from backstay.objectives.status import ComponentStatus as ComponentStatus
 from backstay.objectives.status import Status as Status
 from backstay.objectives.status import component_status as component_status
 from backstay.objectives.status import status as status
+from backstay.objectives.unheeded import unheeded as unheeded

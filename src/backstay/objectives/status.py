@@ -82,7 +82,7 @@ def status(plan: Plan, history: History, now: datetime, can: Collection[str] = C
     ]
     says += [drill.say_due(late) for late in drill.due(plan, history, now)]
     standing = worst([row.standing for row in rows] + [whole_rto.judged.standing])
-    return Status(now, rows, whole_rto, whole_rpo, tuple(says), standing, _sentence(rows, whole_rto))
+    return Status(now, rows, whole_rto, whole_rpo, tuple(says), standing, _sentence(rows, whole_rto) + _gaps(plan))
 
 
 def component_status(
@@ -242,3 +242,9 @@ def _sentence(rows: tuple[ComponentStatus, ...], whole: Rto) -> str:
         return "every promise is kept" if kept else "nothing was promised"
     made = sum(1 for standing in judged if standing is not Standing.NOT_PROMISED)
     return f"{kept} of {count(made, 'promise')} kept, {listed(parts)}"
+
+
+def _gaps(plan: Plan) -> str:
+    """What a component's promise does not cover: a disaster that nobody has written a way out of."""
+    missing = sum(1 for scenario in plan.scenarios.values() if not scenario.procedure)
+    return f"; {missing} of {count(len(plan.scenarios), 'scenario')} without a procedure" if missing else ""

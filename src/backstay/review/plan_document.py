@@ -10,7 +10,7 @@ from datetime import datetime
 from backstay.drill import DrillRow
 from backstay.facts import NotVerified
 from backstay.history import History
-from backstay.objectives import CAN, ComponentStatus, Status, status
+from backstay.objectives import CAN, ComponentStatus, Status, status, unheeded
 from backstay.plan import Plan
 from backstay.review import marks, people, planned, practised
 from backstay.review.tree import Bullets, Card, Cards, Code, Document, Mark, Paragraph, Section, Text
@@ -75,9 +75,20 @@ def not_shown(plan: Plan, found: Status) -> Section:
     says.append(
         "A drill runs in a sandbox: that it was in time shows what is possible, not how long it takes on the worst day."
     )
+    undone = tuple(_with_code(f"{said}.") for said in unheeded(plan))
     return Section(
-        "What This Document Does Not Show", (Paragraph(found.sentence.capitalize() + "."), Bullets(tuple(says)))
+        "What This Document Does Not Show",
+        (
+            Paragraph(found.sentence.capitalize() + "."),
+            Bullets(tuple(says)),
+            *((Section("What the plan says, and this version does not do", (Bullets(undone),)),) if undone else ()),
+        ),
     )
+
+
+def _with_code(said: str) -> Text:
+    """What stands between backticks, as code."""
+    return tuple(Code(part) if number % 2 else part for number, part in enumerate(said.split("`")) if part)
 
 
 def _footer(plan: Plan, now: datetime) -> tuple[tuple[str, Text], ...]:
