@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import Any
 
-from backstay import objectives
+from backstay import objectives, review
 from backstay.adapters import journal as journals
 from backstay.app.estate import KINDS
 from backstay.app.home import Home
@@ -226,7 +226,7 @@ def facts(home: Home, stream: str | None, last: int) -> FactsTold:
     """The newest facts of one stream, or of all, oldest first."""
     found: Iterable[Recorded] = home.journal.everything() if stream is None else home.journal.read(StreamName(stream))
     newest = list(found)[-last:] if last > 0 else []
-    lines = tuple(f"{_short(r.at)}  {r.stream} {r.seq}  {write_fact(r.fact)}" for r in newest)
+    lines = tuple(f"{_short(r.at)}  {r.stream} {r.seq}  {_in_words(r)}" for r in newest)
     plain = tuple(
         {
             "stream": r.stream,
@@ -238,6 +238,13 @@ def facts(home: Home, stream: str | None, last: int) -> FactsTold:
         for r in newest
     )
     return FactsTold(lines, plain)
+
+
+def _in_words(recorded: Recorded) -> str:
+    """The sentence of the timeline. What it leaves out (leases, beginnings) has no sentence: the kind of the fact."""
+    if (told := review.entry(recorded.fact)) is not None:
+        return told[0]
+    return str(json.loads(write_fact(recorded.fact))["fact"]).partition("/")[0].replace("-", " ")
 
 
 def _short(moment: datetime) -> str:
