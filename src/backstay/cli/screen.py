@@ -84,8 +84,8 @@ class Meter:
 
     def bar(self, width: int = 20) -> str:
         """`▕████░░░░▏ 148 MB of 212 MB, 61 MB/s`; nothing before the first byte."""
-        if self.began is None:
-            return ""
+        if self.began is None or not (self.done or self.total):
+            return ""  # a step that moves no bytes has no rate
         seconds = (self.now() - self.began).total_seconds()
         rate = f", {say_size(self.done / seconds)}/s" if seconds > 0.2 else ""
         if not self.total:

@@ -102,11 +102,20 @@ def objects(connection: Connection, about: Mapping[str, str]) -> Said:
     for kind in sorted({*expected, *here}):
         least, most = (expected.get(kind) or [0, 0])[0], (expected.get(kind) or [0, 0])[-1]
         if not least <= here.get(kind, 0) <= most:
-            wrong.append(f"{here.get(kind, 0)} {kind} instead of {least if least == most else f'{least} to {most}'}")
+            meant = f"{least}" if least == most else f"{least} to {most}"
+            wrong.append(f"{_so_many(here.get(kind, 0), kind)} instead of {meant}")
     if wrong:
         return failed(f"{listed(wrong)}")
-    shown = listed(f"{number} {kind}" for kind, number in sorted(here.items()))
+    shown = listed(_so_many(number, kind) for kind, number in sorted(here.items()))
     return passed(f"{total}, as at the source: {shown}" if here else "no objects, as at the source")
+
+
+_ONE = {"indexes": "index", "policies": "policy"}
+
+
+def _so_many(number: int, kind: str) -> str:
+    """`1 extension`, `12 indexes`: the catalogue counts kinds by their plural."""
+    return f"{number:,} {_ONE.get(kind, kind.removesuffix('s')) if number == 1 else kind}"
 
 
 def finding(connection: Connection, code: str, known: frozenset[str]) -> Said:
