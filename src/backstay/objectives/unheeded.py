@@ -14,7 +14,7 @@ from backstay.values import count, listed
 def unheeded(plan: Plan) -> tuple[str, ...]:
     """Sentences, each beginning with the key that is meant. Kinds of component that cannot be backed up, and scenarios
     without a procedure, are said where components and scenarios are."""
-    return (*_components(plan), *_schedules(plan), *_watching(plan), *_world(plan))
+    return (*_components(plan), *_vaults(plan), *_schedules(plan), *_watching(plan), *_world(plan))
 
 
 def _components(plan: Plan) -> Iterator[str]:
@@ -30,6 +30,12 @@ def _components(plan: Plan) -> Iterator[str]:
     ]
     if managed:
         yield f"`managed`, `way: stream` ({listed(managed)}): PostgreSQL is taken by its files or by a dump only"
+
+
+def _vaults(plan: Plan) -> Iterator[str]:
+    yield "`keep`: nothing is deleted yet; recovery points pile up until somebody looks at the disk"
+    if locked := [name for name, vault in plan.vaults.items() if vault.lock is not None]:
+        yield f"`lock` ({listed(locked)}): a folder locks nothing; whoever may write there may delete"
 
 
 def _schedules(plan: Plan) -> Iterator[str]:
