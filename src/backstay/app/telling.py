@@ -13,7 +13,7 @@ from backstay.app.home import Home
 from backstay.app.under_way import UnderWay, under_way
 from backstay.errors import JournalDamaged, TailNotVerified, UnknownName
 from backstay.estimate import Estimate, Unknown
-from backstay.facts import NotVerified, Point, Proof, Proven, Recorded, Refuted, Result, write_fact
+from backstay.facts import Fact, NotVerified, Point, Proof, Proven, Recorded, Refuted, Result, write_fact
 from backstay.facts.audit import CLOCK_TOLERANCE
 from backstay.history import taken_order
 from backstay.objectives import ComponentStatus
@@ -225,26 +225,19 @@ class FactsTold:
 def facts(home: Home, stream: str | None, last: int) -> FactsTold:
     """The newest facts of one stream, or of all, oldest first."""
     found: Iterable[Recorded] = home.journal.everything() if stream is None else home.journal.read(StreamName(stream))
-    newest = list(found)[-last:] if last > 0 else []
-    lines = tuple(f"{_short(r.at)}  {r.stream} {r.seq}  {_in_words(r)}" for r in newest)
+    newest = [(r, json.loads(write_fact(r.fact))) for r in (list(found)[-last:] if last > 0 else [])]
+    lines = tuple(f"{_short(r.at)}  {r.stream} {r.seq}  {_in_words(r.fact, stored['fact'])}" for r, stored in newest)
     plain = tuple(
-        {
-            "stream": r.stream,
-            "seq": r.seq,
-            "at": stamp(r.at),
-            "digest": r.digest,
-            "fact": json.loads(write_fact(r.fact)),
-        }
-        for r in newest
+        {"stream": r.stream, "seq": r.seq, "at": stamp(r.at), "digest": r.digest, "fact": stored}
+        for r, stored in newest
     )
     return FactsTold(lines, plain)
 
 
-def _in_words(recorded: Recorded) -> str:
-    """The sentence of the timeline. What it leaves out (leases, beginnings) has no sentence: the kind of the fact."""
-    if (told := review.entry(recorded.fact)) is not None:
-        return told[0]
-    return str(json.loads(write_fact(recorded.fact))["fact"]).partition("/")[0].replace("-", " ")
+def _in_words(fact: Fact, kind: str) -> str:
+    """The sentence of the timeline. What that leaves out (leases, beginnings) goes by its kind: `run attached`."""
+    told = review.entry(fact)
+    return told[0] if told is not None else kind.partition("/")[0].replace("-", " ")
 
 
 def _short(moment: datetime) -> str:
