@@ -385,15 +385,27 @@ UNDONE = "not done by this version: "
 
 
 def test_remarks_say_what_this_version_does_nothing_with() -> None:
-    text = (
-        MINIMAL + "alive: {ping: 'https://a', every: 5m}\ndns: {zone: a.com, record: b, ttl: 60s, provider: route53}\n"
-    )
-    found = [
-        said for said in config.remarks(config.parse(text, "backstay.yaml")) if said.startswith("not done by this")
-    ]
-    assert found[2:] == [
+    more = "alive: {ping: 'https://a', every: 5m}\ndns: {zone: a.com, record: b, ttl: 60s, provider: route53}\n"
+    text = MINIMAL.replace("./vault", "{url: 's3://bucket/here', keep: 90d, lock: 30d}") + more
+    found = [said for said in config.remarks(config.parse(text, "backstay.yaml")) if said.startswith(UNDONE)]
+    assert found == [
+        UNDONE + "`keep`: nothing is deleted yet; recovery points pile up until somebody looks at the disk",
+        UNDONE + "`lock` (local): nothing is locked; whoever may write there may delete",
+        UNDONE + "`url` (local): recovery points are kept in folders only; none is kept there",
+        UNDONE + "schedules: nothing starts by itself; run `backstay backup --due` and `backstay verify` from cron",
         UNDONE + "`alive`: nobody outside is told that Backstay still runs",
         UNDONE + "`dns`: no record is changed; people have to change it",
+    ]
+
+
+def test_remarks_name_what_each_component_asks_for_in_vain() -> None:
+    vain = "{url: 'postgresql://a', way: stream}\n    protect: {full: 1d, wal: continuous, before: deployment}"
+    text = MINIMAL.replace("${env:DATABASE_URL}", vain)
+    found = [said for said in config.remarks(config.parse(text, "backstay.yaml")) if said.startswith(UNDONE)]
+    assert found[:3] == [
+        UNDONE + "`wal: continuous` (database): no write-ahead log is kept; what came after the newest point is lost",
+        UNDONE + "`before` (database): nothing sees a deployment; run `backstay backup` before each",
+        UNDONE + "`managed`, `way: stream` (database): PostgreSQL is taken by its files or by a dump only",
     ]
 
 

@@ -81,7 +81,7 @@ def not_shown(plan: Plan, found: Status) -> Section:
         (
             Paragraph(found.sentence.capitalize() + "."),
             Bullets(tuple(says)),
-            *((Section("What the plan says, and this version does not do", (Bullets(undone),)),) if undone else ()),
+            Section("What the plan says, and this version does not do", (Bullets(undone),)),
         ),
     )
 
