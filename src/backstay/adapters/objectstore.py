@@ -111,7 +111,8 @@ class FolderStore:
         else:
             here = found.st_dev, found.st_ino
         if known is None:
-            self._folder = here or self._folder
+            if here is not None:
+                self._folder = here
         elif here != known:
             raise StoreUnreachable(
                 f"{self._root} is not the folder that it was a moment ago",
