@@ -17,7 +17,8 @@ from pathlib import Path
 import httpx2
 import pytest
 
-from fix_postgres import READY_SECONDS, Server, free_port, until
+from fix_postgres import READY_SECONDS, Server, free_port
+from fix_waiting import until
 
 EXAMPLES = Path(__file__).resolve().parent.parent / "examples"
 
@@ -79,7 +80,9 @@ class Catalytic:
     def start(self, *, healthy: bool = True) -> None:
         """Start the service, and come back when it answers: with green health, unless `healthy=False`."""
         self._launch("serve", "--port", str(self.port))
-        until(lambda: self.health() in ((200,) if healthy else (200, 503)), "the service answers")
+        until(
+            lambda: self.health() in ((200,) if healthy else (200, 503)), "the service answers", seconds=READY_SECONDS
+        )
 
     def stop(self) -> int:
         """SIGTERM, as an operator would; its exit status."""
@@ -112,7 +115,7 @@ class Catalytic:
         """Start the writer, and come back when its next row is committed."""
         before = len(self.beats())
         self._launch("write", "--log", str(self.beats_log), "--every", every)
-        until(lambda: len(self.beats()) > before, "the writer commits a row")
+        until(lambda: len(self.beats()) > before, "the writer commits a row", seconds=READY_SECONDS)
 
     def stop_writer(self) -> int:
         return self._end("write")

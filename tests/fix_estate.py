@@ -31,7 +31,8 @@ from psycopg.conninfo import conninfo_to_dict
 from psycopg.sql import SQL, Identifier
 
 from fix_catalytic import EXAMPLES
-from fix_postgres import MakePostgres, as_server_user, free_port, making, postgres_bin, run, until
+from fix_postgres import READY_SECONDS, MakePostgres, as_server_user, free_port, making, postgres_bin, run
+from fix_waiting import until
 
 PORTS = ("28400", "28401", "28432", "28433")
 """Of the example's plan: the application and its database, then the sandbox's."""
@@ -276,13 +277,17 @@ class Estate:
         (self.folder / "run").mkdir(exist_ok=True)
         self.api = self._launch("api", "serve", "--port", str(port))
         (self.folder / "run" / "api.pid").write_text(f"{self.api.pid}\n")
-        until(lambda: self.health() in ((200,) if healthy else (200, 503)), "the application answers")
+        until(
+            lambda: self.health() in ((200,) if healthy else (200, 503)),
+            "the application answers",
+            seconds=READY_SECONDS,
+        )
 
     def start_writer(self) -> None:
         """Customers who add rows, and note each that was committed."""
         self.writer = self._launch("writer", "write", "--every", "10ms", "--log", str(self.folder / "writer.log"))
         log = self.folder / "writer.log"
-        until(lambda: log.exists() and log.stat().st_size > 0, "the writer commits a row")
+        until(lambda: log.exists() and log.stat().st_size > 0, "the writer commits a row", seconds=READY_SECONDS)
 
     def stop_writer(self) -> None:
         assert self.writer is not None

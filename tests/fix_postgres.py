@@ -17,8 +17,7 @@ import signal
 import socket
 import subprocess
 import tempfile
-import time
-from collections.abc import Callable, Generator, Iterator, Mapping, Sequence
+from collections.abc import Generator, Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
@@ -30,6 +29,8 @@ import pytest
 from psycopg.pq import PGconn, Ping
 from psycopg.sql import SQL, Identifier
 
+from fix_waiting import until
+
 READY_SECONDS = 30.0
 
 QUICK = {
@@ -39,15 +40,6 @@ QUICK = {
     "timezone": "UTC",
     "log_timezone": "UTC",
 }
-
-
-def until(true: Callable[[], bool], what: str, *, seconds: float = READY_SECONDS) -> None:
-    """Come back as soon as it is true. Fails the test when it is still not after so many seconds."""
-    deadline = time.monotonic() + seconds
-    while not true():
-        if time.monotonic() > deadline:
-            pytest.fail(f"after {seconds:.0f} s still not: {what}")
-        time.sleep(0.02)
 
 
 def free_port() -> int:
@@ -183,7 +175,7 @@ class Server:
                 env={**os.environ, "LC_ALL": "C"},
                 start_new_session=True,  # Ctrl-C is for pytest, which ends us in order
             )
-        until(self._answers, "PostgreSQL takes connections")
+        until(self._answers, "PostgreSQL takes connections", seconds=READY_SECONDS)
 
     def stop(self) -> None:
         """Stop it in order: sessions are ended, everything is written out. Does nothing when it is down."""
@@ -199,7 +191,8 @@ class Server:
                 process.kill()
         self.process.wait()
         self.process = None
-        until(lambda: not any(_lives(process) for process in family), "every process of the server is gone")
+        gone = "every process of the server is gone"
+        until(lambda: not any(_lives(process) for process in family), gone, seconds=READY_SECONDS)
 
     def close(self) -> None:
         """At the end of a test: gone, whatever state it is in. Its log stays for a look."""

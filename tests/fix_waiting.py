@@ -12,11 +12,11 @@ _GLANCE = threading.Event()
 T = TypeVar("T")
 
 
-def until(condition: Callable[[], T], within_s: float = 20.0) -> T:
-    """Ask until the answer is true, and give it. Fails when it never is."""
-    end = time.monotonic() + within_s
+def until(condition: Callable[[], T], what: str = "what was waited for", *, seconds: float = 20.0) -> T:
+    """Ask until the answer is true, and give it. Fails when after so many seconds it still is not."""
+    end = time.monotonic() + seconds
     while not (answer := condition()):
-        assert time.monotonic() < end, f"not within {within_s} s"
+        assert time.monotonic() < end, f"after {seconds:.0f} s still not: {what}"
         _GLANCE.wait(0.01)
     return answer
 

@@ -17,7 +17,8 @@ from psycopg.sql import SQL, Identifier
 from catalytic import lattice, passwords
 from catalytic.wreck import ALWAYS_ONE_OF, MARKER, PERHAPS, victims
 from fix_catalytic import PASSWORD, Catalytic, MakeCatalytic
-from fix_postgres import MakePostgres, Server, installed, run, until
+from fix_postgres import READY_SECONDS, MakePostgres, Server, installed, run
+from fix_waiting import until
 
 
 def address() -> str:
@@ -235,11 +236,11 @@ def test_every_logged_row_is_in_the_database_also_after_a_crash(
     server = make_postgres()
     service = make_catalytic(server)
     service.start_writer()
-    until(lambda: len(service.beats()) > 50, "fifty rows")
+    until(lambda: len(service.beats()) > 50, "fifty rows", seconds=READY_SECONDS)
     server.kill9()
     before = len(service.beats())
     server.start()
-    until(lambda: len(service.beats()) > before + 50, "fifty more rows after the crash")
+    until(lambda: len(service.beats()) > before + 50, "fifty more rows after the crash", seconds=READY_SECONDS)
     assert service.stop_writer() == 0
     beats = service.beats()
     with server.connect("catalytic") as connection:
@@ -254,7 +255,7 @@ def test_every_logged_row_is_in_the_database_also_after_a_crash(
 
 def test_what_is_lost_is_counted_to_the_row_even_where_a_number_came_again(catalytic: Catalytic) -> None:
     catalytic.start_writer()
-    until(lambda: len(catalytic.beats()) > 60, "sixty rows")
+    until(lambda: len(catalytic.beats()) > 60, "sixty rows", seconds=READY_SECONDS)
     catalytic.stop_writer()
     beats = catalytic.beats()
     with psycopg.connect(catalytic.dsn) as connection:
@@ -262,7 +263,7 @@ def test_what_is_lost_is_counted_to_the_row_even_where_a_number_came_again(catal
         connection.execute("DELETE FROM heartbeat WHERE n >= %s", (beats[-10].n,))
         connection.execute("SELECT setval('heartbeat_n_seq', %s)", (beats[-11].n,))
     catalytic.start_writer()
-    until(lambda: catalytic.beats()[-1].n > beats[-1].n, "the numbers came again")
+    until(lambda: catalytic.beats()[-1].n > beats[-1].n, "the numbers came again", seconds=READY_SECONDS)
     catalytic.stop_writer()
     told = json.loads(catalytic.run("lost", "--log", catalytic.beats_log).stdout)
     assert (told["lost"], told["first"], told["last"]) == (10, beats[-10].at, beats[-1].at)
@@ -272,7 +273,7 @@ def test_what_is_lost_is_counted_to_the_row_even_where_a_number_came_again(catal
 def test_the_writer_adds_lattices_and_touches_the_settings(catalytic: Catalytic) -> None:
     before = rows(catalytic.dsn, "lattices")
     catalytic.start_writer()
-    until(lambda: catalytic.beats()[-1].n > 45, "forty-five rows")
+    until(lambda: catalytic.beats()[-1].n > 45, "forty-five rows", seconds=READY_SECONDS)
     catalytic.stop_writer()
     assert rows(catalytic.dsn, "lattices") >= before + 4
     settings = sqlite3.connect(catalytic.sqlite)

@@ -22,7 +22,8 @@ import psycopg
 import pytest
 
 from fix_estate import DATABASE, PERSON, RECOVER, SCENARIO, Begun, Done, Estate, Rows, program, rows_in_point
-from fix_postgres import MakePostgres, until
+from fix_postgres import READY_SECONDS, MakePostgres
+from fix_waiting import until
 
 # ── what there is to see ─────────────────────────────────────────────────────────────────────────
 
@@ -198,7 +199,7 @@ MOMENTS: dict[str, Callable[[Estate], bool]] = {
 
 def at_moment(estate: Estate, begun: Begun, moment: str) -> None:
     """Come back as soon as the moment is there, or past: the machine may be quicker than a look."""
-    until(lambda: MOMENTS[moment](estate) or begun.process.poll() is not None, moment)
+    until(lambda: MOMENTS[moment](estate) or begun.process.poll() is not None, moment, seconds=READY_SECONDS)
 
 
 @pytest.mark.parametrize("moment", MOMENTS)
@@ -294,10 +295,14 @@ def test_a_proof_that_is_stopped_or_killed_leaves_no_server_and_the_next_one_cle
 
     def interrupted(number: signal.Signals) -> Done:
         begun = protected.begin("verify", DATABASE)
-        until(lambda: any(scratch.rglob("postmaster.pid")) or begun.process.poll() is not None, "its server replays")
+        until(
+            lambda: any(scratch.rglob("postmaster.pid")) or begun.process.poll() is not None,
+            "its server replays",
+            seconds=READY_SECONDS,
+        )
         begun.process.send_signal(number)
         done = protected.end(begun)
-        until(lambda: protected.running() == [], "nothing runs")
+        until(lambda: protected.running() == [], "nothing runs", seconds=READY_SECONDS)
         return done
 
     assert interrupted(signal.SIGINT).code == 130
@@ -316,7 +321,11 @@ def test_a_backup_that_is_stopped_or_killed_is_no_point_and_the_next_one_is(
     reserved = protected.vault / "reserved" / DATABASE
     before = set(reserved.iterdir())
     begun = protected.begin("backup", DATABASE)
-    until(lambda: set(reserved.iterdir()) != before or begun.process.poll() is not None, "a point is reserved")
+    until(
+        lambda: set(reserved.iterdir()) != before or begun.process.poll() is not None,
+        "a point is reserved",
+        seconds=READY_SECONDS,
+    )
     begun.process.send_signal(number)
     assert protected.end(begun).code in (130, -signal.SIGKILL)
     assert len(protected.backstay("points", DATABASE, "--json").good().json["points"]) == 1
