@@ -20,6 +20,8 @@ READ_BYTES = 8 << 20
 """At most this much is asked of the store at once."""
 GAP_BYTES = 32 << 10
 """Frames with no more than this between them are read as one."""
+_AMISS = (Damaged, ObjectMissing)
+"""What an index may know a way around."""
 
 
 class Located(NamedTuple):
@@ -94,27 +96,36 @@ class Fetching:
         start = run[0].offset
         try:
             data = memoryview(self.shelf.read(run[0], start, run[-1].offset + run[-1].length - start))
-        except ObjectMissing:
+        except _AMISS as error:
             for frame in run:
-                yield from self._fetch_moved(frame, places[frame])
+                if len(run) > 1 and isinstance(error, Damaged):  # a pack that is cut short still has its first frames
+                    yield from self._fetch_run([frame], places)
+                else:
+                    yield from (self._fetch_moved(located, frame, error) for located in places[frame])
             return
         for frame in run:
             at = frame.offset - start
-            plain = memoryview(self.shelf.open_data(frame, data[at : at + frame.length]))
-            for located in places[frame]:
-                yield located, self._verified(located.chunk, frame, located.chunk.at, plain)
+            yield from self._fetch_frame(frame, data[at : at + frame.length], places[frame])
 
-    def _fetch_moved(self, hint: Place, wanted: list[Located]) -> Iterator[Fetched]:
-        """The pack that a hint names is gone: the index may know another."""
+    def _fetch_frame(self, frame: Place, sealed: memoryview, wanted: list[Located]) -> Iterator[Fetched]:
+        try:
+            plain = memoryview(self.shelf.open_data(frame, sealed))
+        except _AMISS as error:
+            yield from (self._fetch_moved(located, frame, error) for located in wanted)
+            return
         for located in wanted:
-            found = self.shelf.moved(located.chunk.id)
-            if found is None or found[0] == hint:
-                raise ObjectMissing(
-                    f"a pack of {self.point.component} is missing", detail=f"object {self.shelf.data_key(hint)}"
-                )
-            place, at = found
-            frame = self.shelf.read(place, place.offset, place.length)
-            yield located, self._verified(located.chunk, place, at, memoryview(self.shelf.open_data(place, frame)))
+            try:
+                data = self._verified(located.chunk, frame, located.chunk.at, plain)
+            except Damaged as error:
+                yield self._fetch_moved(located, frame, error)
+            else:
+                yield located, data
+
+    def _fetch_moved(self, located: Located, hint: Place, error: Damaged | ObjectMissing) -> Fetched:
+        """What lies at the hint is missing or damaged: the index may know where it is now."""
+        place, at = self.shelf.elsewhere(located.chunk.id, hint, error)
+        frame = self.shelf.read(place, place.offset, place.length)
+        return located, self._verified(located.chunk, place, at, memoryview(self.shelf.open_data(place, frame)))
 
     def _verified(self, chunk: Chunk, place: Place, at: int, plain: memoryview) -> memoryview:
         data = plain[at : at + chunk.size]

@@ -78,7 +78,10 @@ class Shelf:
     def read(self, place: Place, start: int, length: int) -> bytes:
         """Raw bytes of a data pack, exactly `length`. Raises Damaged when it is too short, ObjectMissing."""
         key = self.data_key(place)
-        data = self.store.get(key, start, length)
+        try:
+            data = self.store.get(key, start, length)
+        except ObjectMissing:
+            raise ObjectMissing(f"a pack of {self.component} is missing", detail=f"object {key}") from None
         if len(data) != length:
             raise damaged(key, self.component, "it is cut short")
         return data
@@ -111,18 +114,24 @@ class Shelf:
         """The id of so many zeros."""
         return self._nodes.get(b"zeros%d" % size, lambda: self.opened.chunk_id(bytes(size)))
 
-    def moved(self, id: bytes) -> tuple[Place, int] | None:
-        """Where the index says that a chunk is now, and its start in that frame."""
-        return self._index.find(id)
+    def elsewhere(self, id: bytes, hint: Place, error: Damaged | ObjectMissing) -> tuple[Place, int]:
+        """Where the index says that a chunk or node is, and its start in that frame, when what lies at `hint` is
+        missing or damaged: it was repacked, or healed. Raises `error` where no index knows another place: an index that
+        cannot be read is one that knows nothing, and what is wrong with the data comes first."""
+        try:
+            found = self._index.find(id)
+        except (Damaged, ObjectMissing):
+            raise error from None
+        if found is None or found[0] == hint:
+            raise error
+        return found
 
     def node(self, ref: Ref) -> bytes:
         """The bytes of a node, verified. Raises Damaged, ObjectMissing."""
         try:
             return self.node_at(ref.id, ref.place)
-        except ObjectMissing:
-            if (found := self._index.find(ref.id)) is None:
-                raise
-            return self.node_at(ref.id, found[0])
+        except (Damaged, ObjectMissing) as error:
+            return self.node_at(ref.id, self.elsewhere(ref.id, ref.place, error)[0])
 
     def node_at(self, id: bytes, place: Place) -> bytes:
         key = names.node_pack(self.component, place.pack)
