@@ -4,8 +4,8 @@ Every error says what happened, what is known and what to try. `code` is both th
 (`E31`) and the exit status of the command line. A code is never given a second meaning: scripts and
 runbooks hold on to them. `docs/reference/errors.md` has a page for each, and a test compares the two.
 
-Codes by tens: 2 the command line, 1x the plan, 2x the vault, 3x points and targets, 4x databases and
-tools, 5x the journal, 6x runs. 0 is success, 1 is a defect in Backstay itself.
+Codes by tens: 2 the command line, 1x the plan, 2x the vault, 3x points and targets, 4x databases and tools, 5x the
+journal, 6x runs, 7x stores and what is done with a whole vault. 0 is success, 1 is a defect in Backstay itself.
 """
 
 
@@ -300,6 +300,15 @@ class NoSuchRun(BackstayError):
     """The journal has no run of that name, or none that is open."""
 
     code = 66
+
+
+# ── 7x: stores, and what is done with a vault ────────────────────────────────────────────────────
+
+
+class ObjectLocked(BackstayError):
+    """A lock forbids to delete this before its time."""
+
+    code = 72
 
 
 class Cancelled(BackstayError):

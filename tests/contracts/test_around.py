@@ -93,7 +93,7 @@ class BreaksOff:
     """Lists, and breaks off after every second object."""
 
     def __init__(self, within: Store) -> None:
-        self.within, self.begun = within, 0
+        self.within, self.begun, self.traits = within, 0, within.traits
 
     def list(self, prefix: str = ""):
         self.begun += 1

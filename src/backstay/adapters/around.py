@@ -16,10 +16,11 @@ from datetime import datetime, timedelta
 from typing import Any, Literal, TypeVar, cast
 
 from backstay.errors import ObjectMissing, StoreUnreachable
-from backstay.ports import Clock, Key, Listed, Store
+from backstay.ports import Clock, Hidden, Key, Listed, Lock, Locking, Store, StoreTraits, Versioned
 
 P = TypeVar("P")
 T = TypeVar("T")
+L = TypeVar("L", Listed, Hidden)
 
 # ── any port ─────────────────────────────────────────────────────────────────────────────────────
 
@@ -191,10 +192,10 @@ class Patient:
     first: timedelta = timedelta(milliseconds=200)
     longest: timedelta = timedelta(seconds=15)
     chance: Callable[[], float] = field(default=random.random)
+    traits: StoreTraits = field(init=False)
 
-    @property
-    def traits(self) -> Any:
-        return self.within.traits
+    def __post_init__(self) -> None:
+        self.traits = self.within.traits
 
     def describe(self) -> str:
         return self.within.describe()
@@ -235,11 +236,14 @@ class Patient:
 
     def list(self, prefix: str = "") -> Iterator[Listed]:
         """Begun again after the last key that came, where the listing breaks off."""
+        return self._on(lambda: self.within.list(prefix))
+
+    def _on(self, begin: Callable[[], Iterator[L]]) -> Iterator[L]:
         last: str | None = None
         retry = _Retry(self)
         while True:
             try:
-                for found in self.within.list(prefix):
+                for found in begin():
                     if last is None or found.key > last:
                         last = found.key
                         yield found
@@ -250,6 +254,29 @@ class Patient:
 
     def delete(self, key: Key) -> None:
         self._patiently(lambda: self.within.delete(key))
+
+    # ── where `within` keeps versions, and locks them: see `versioned` and `locking` ──
+
+    @property
+    def lock(self) -> Lock:
+        return cast(Locking, self.within).lock
+
+    def hidden(self, prefix: str = "") -> Iterator[Hidden]:
+        """Begun again where it breaks off, as `list`."""
+        within = cast(Versioned, self.within)
+        return self._on(lambda: within.hidden(prefix))
+
+    def uncover(self, key: Key) -> None:
+        self._patiently(lambda: cast(Versioned, self.within).uncover(key))
+
+    def pin(self, key: Key) -> bool:
+        return self._patiently(lambda: cast(Versioned, self.within).pin(key))
+
+    def locked_until(self, key: Key) -> datetime | None:
+        return self._patiently(lambda: cast(Locking, self.within).locked_until(key))
+
+    def extend_lock(self, key: Key, until: datetime) -> None:
+        self._patiently(lambda: cast(Locking, self.within).extend_lock(key, until))
 
     def now(self) -> datetime:
         return self._patiently(self.within.now)

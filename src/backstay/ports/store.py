@@ -1,10 +1,16 @@
-"""Objects in a store."""
+"""Objects in a store; and what some stores can do beyond that: keep versions of them, and lock them.
+
+A key is written once. Where a store keeps versions, the *first* one written under a key is therefore the true one, and
+whatever came later (a delete marker, another version) merely lies on it: somebody else did that. Such a store lists
+first versions, and can be told to read them.
+"""
 
 import re
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
-from datetime import datetime
-from typing import NewType, Protocol
+from datetime import datetime, timedelta
+from enum import Enum
+from typing import NewType, Protocol, cast
 
 Key = NewType("Key", str)
 """Parts of `[a-z0-9._-]` joined by `/`; never begins with `/`, never holds an empty or `..` part."""
@@ -30,7 +36,9 @@ class StoreTraits:
 
     put_if_absent: bool
     object_lock: bool
+    """It locks what it writes, and can be told to lock it for longer: it is a `Locking`."""
     versions: bool
+    """It keeps what was overwritten or deleted: it is a `Versioned`."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -67,13 +75,109 @@ class Store(Protocol):
         ...
 
     def list(self, prefix: str = "") -> Iterator[Listed]:
-        """Every object whose key begins with `prefix`, in the order of keys."""
+        """Every object whose key begins with `prefix`, in the order of keys. Where there are versions: the first of
+        each key, also of one that a marker hides."""
         ...
 
     def delete(self, key: Key) -> None:
-        """Gone, or never there."""
+        """Gone with all its versions and markers, or never there. Raises ObjectLocked."""
         ...
 
     def now(self) -> datetime:
         """The store's own clock."""
         ...
+
+
+# ── versions ─────────────────────────────────────────────────────────────────────────────────────
+
+
+class Cover(Enum):
+    """What lies on a first version. The worse of the two where both do: a plain read gives other bytes."""
+
+    DELETED = "deleted"
+    OVERWRITTEN = "overwritten"
+
+
+@dataclass(frozen=True, slots=True)
+class Hidden:
+    """A key whose first version is not what a plain read gives."""
+
+    key: Key
+    by: Cover
+    since: datetime
+    """When the newest thing that lies on it was put there, by the store's clock."""
+
+
+class Versioned(Store, Protocol):
+    """A store whose `traits.versions` is true."""
+
+    def hidden(self, prefix: str = "") -> Iterator[Hidden]:
+        """Every key below `prefix` on whose first version something lies, in the order of keys."""
+        ...
+
+    def uncover(self, key: Key) -> None:
+        """Remove markers and later versions, as far as the store lets us; the first version stays. Raises ObjectLocked
+        when a later version is locked, after everything else was removed: then `pin` is what helps."""
+        ...
+
+    def pin(self, key: Key) -> bool:
+        """From now on read the first version of this key, through this Store. True when that changes what is read.
+        `list` does it by itself for each key that it finds covered, and `get` for one that a marker hides."""
+        ...
+
+
+def versioned(store: Store) -> Versioned | None:
+    """`store`, where it keeps versions."""
+    return cast(Versioned, store) if store.traits.versions else None
+
+
+# ── locks ────────────────────────────────────────────────────────────────────────────────────────
+
+LOCK_MARGIN = timedelta(days=30)
+"""What is written is locked for so much longer than promised, so that it need not be extended at every backup."""
+
+PASSING = ("reserved/", "marks/", "locks/", "canary/")
+"""What is meant to go again is written without a lock."""
+
+
+class LockMode(Enum):
+    COMPLIANCE = "compliance"
+    """Nobody can shorten or lift it, not even the owner of the account."""
+    GOVERNANCE = "governance"
+    """Whoever has a right of its own (in S3 `s3:BypassGovernanceRetention`) can lift it."""
+
+
+@dataclass(frozen=True, slots=True)
+class Lock:
+    """What a store was told to do with everything it writes, but for what is `PASSING`."""
+
+    span: timedelta
+    """As promised by the plan. Written with `LOCK_MARGIN` on top."""
+    mode: LockMode = LockMode.COMPLIANCE
+
+    def until(self, now: datetime) -> datetime:
+        return now + self.span + LOCK_MARGIN
+
+
+class Locking(Versioned, Protocol):
+    """A store whose `traits.object_lock` is true. Locks guard versions, so it keeps versions too."""
+
+    @property
+    def lock(self) -> Lock:
+        """What it was told when it was made."""
+        ...
+
+    def locked_until(self, key: Key) -> datetime | None:
+        """Until when the first version of `key` is locked, by the store's clock. None: it is not, or no longer. Raises
+        ObjectMissing."""
+        ...
+
+    def extend_lock(self, key: Key, until: datetime) -> None:
+        """Lock the first version of `key` until then, or leave it when it is locked for longer. Raises ObjectMissing,
+        AccessDenied."""
+        ...
+
+
+def locking(store: Store) -> Locking | None:
+    """`store`, where it locks what it writes."""
+    return cast(Locking, store) if store.traits.object_lock else None
