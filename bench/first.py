@@ -8,6 +8,7 @@ still a server to take it from, and `cp -a` with a sync of the base backup, whic
 floor.
 """
 
+import argparse
 import os
 import shutil
 import subprocess
@@ -15,6 +16,7 @@ import sys
 import tempfile
 from pathlib import Path
 
+from database import command, fill
 from rows import Duel, Row, say, show, stored_mb
 
 from backstay.values import size as bytes_of
@@ -34,22 +36,10 @@ people: {{me: {{name: Me, email: me@example.com}}}}
 declaration: {{authority: {{alone: [me]}}}}
 """
 
-ROWS = """
-CREATE TABLE orders (id bigserial PRIMARY KEY, ref uuid NOT NULL, at timestamptz NOT NULL, email text NOT NULL,
-                     amount numeric(12, 2) NOT NULL, body jsonb NOT NULL);
-INSERT INTO orders (ref, at, email, amount, body)
-SELECT gen_random_uuid(), now() - n * interval '1 second', 'customer' || (n * 7919 % 100003) || '@example.com',
-       (n * 31 % 100000) / 100.0, jsonb_build_object('n', n, 'items', n % 7, 'note', md5(n::text), 'city', n % 3)
-FROM generate_series(1::bigint, {rows}) n;
-CREATE INDEX ON orders (at);
-CREATE INDEX ON orders (ref);
-"""
 ROUNDS = 3
-BYTES_PER_ORDER = 335
-BYTES_PER_SCALE = 15_600_000
 
 
-def run(size: str, as_json: bool) -> None:
+def run(size: str, as_json: bool, _words: argparse.Namespace) -> None:
     with tempfile.TemporaryDirectory(prefix="backstay-bench-") as name, making(Path(name)) as make:
         folder = Path(name)
         server = make(conf={"fsync": "on", "shared_buffers": "256MB", "max_wal_size": "4GB"})
@@ -57,30 +47,6 @@ def run(size: str, as_json: bool) -> None:
         title = f"First try, {size} of data, PostgreSQL {server.major}"
         rows = [*physical(server, folder), *logical(server, folder)]
     show(title, rows, as_json)
-
-
-def fill(server: Server, size_bytes: int) -> None:
-    """Half pgbench, half realistic rows."""
-    say(f"filling a database with {size_bytes / 1e9:.1f} GB")
-    scale = max(1, size_bytes // 2 // BYTES_PER_SCALE)
-    command(server, "pgbench", "-i", "-q", "-I", "dtGvp", "-s", str(scale), server.dsn())
-    with server.connect() as connection:
-        connection.execute(ROWS.format(rows=size_bytes // 2 // BYTES_PER_ORDER))  # pyright: ignore[reportArgumentType, reportCallIssue]
-        connection.execute("VACUUM ANALYZE")
-        connection.execute("CHECKPOINT")
-
-
-def command(server: Server, program: str, *words: str) -> None:
-    """One of PostgreSQL's own programs, of the server's version."""
-    done = subprocess.run(
-        [str(server.bin_dir / program), *words],
-        stdout=subprocess.DEVNULL,
-        stderr=subprocess.PIPE,
-        text=True,
-        check=False,
-    )
-    if done.returncode:
-        sys.exit(f"{program} failed: {done.stderr.strip()[-500:]}")
 
 
 def backstay(server: Server, home: Path, *words: str) -> None:

@@ -4,7 +4,7 @@ import argparse
 import sys
 from importlib import import_module
 
-NAMES = ("first",)
+NAMES = ("first", "vault")
 
 
 def main() -> int:
@@ -12,8 +12,11 @@ def main() -> int:
     parser.add_argument("name", choices=NAMES)
     parser.add_argument("--size", default="1G", help="how large the database is made, like 1G (default) or 4G")
     parser.add_argument("--json", action="store_true", help="one JSON object a row")
+    parser.add_argument("--rounds", type=int, default=2, help="vault: how often each has its turn; the best counts")
+    parser.add_argument("--only", action="append", default=[], help="vault: only this part (main, chain, s3); repeat")
+    parser.add_argument("--chain", type=int, default=120, help="vault: how many incremental backups before a restore")
     words = parser.parse_args()
-    import_module(words.name).run(words.size, words.json)
+    import_module(words.name).run(words.size, words.json, words)
     return 0
 
 
