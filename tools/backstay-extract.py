@@ -3,6 +3,7 @@
 
     python3 backstay-extract.py list    VAULT KEY
     python3 backstay-extract.py extract VAULT KEY POINT TO [--under PATH]
+    python3 backstay-extract.py packs   VAULT KEY POINT
 
 VAULT is the vault's folder (from a bucket: copy the bucket into one), KEY a key file, or `-` to be asked for a
 passphrase. Needs Python 3.11 and four packages: pip install zstandard cryptography blake3 pyrage
@@ -275,13 +276,32 @@ class Vault:
             point = body["point"]
             if key != f"points/{point['component']}/{point['id'].lower()}" or point["writer"] != fingerprint(signer):
                 raise Refused(f"{key} is the point of another name")
-            yield point, Bytes(from_hex(body["root"]))
+            yield point, Bytes(from_hex(body["root"])), body.get("packs")
 
     def find(self, id):
-        for point, root in self.points():
+        for point, root, lists in self.points():
             if point["id"] == id:
-                return point, root
+                return point, root, lists
         raise Refused(f"there is no point {id}")
+
+    def packs(self, id):
+        """The packs that a point needs, and at most how many bytes of each."""
+        point, _, lists = self.find(id)
+        if lists is None:
+            raise Refused(f"{id} is from before points listed their packs")
+        found = {}
+        refs = [Bytes(from_hex(text, 64)).get("32s16s8sII") for text in lists]
+        for ref in refs:
+            node = self.node(point["component"], ref)
+            kind, what, n = node.get("BBI")
+            if kind != 5 or what not in (DATA, NODES) or n == 0:
+                raise Refused("a list of packs that is none")
+            ids = [node.take(16) for _ in range(n)]
+            found.update(zip(ids, node.get(f"{n}I")))
+            node.end()
+        for _, pack, _, _, length in refs:
+            found[pack] = found.get(pack, 0) + length
+        return found
 
     def entries(self, component, content, path=b""):
         """Everything below a folder: path, kind, mode, modified, size, content."""
@@ -415,7 +435,7 @@ def read_key(path):
 
 
 def extract(vault, id, to, under):
-    point, root = vault.find(id)
+    point, root, _ = vault.find(id)
     component, later = point["component"], []
     to, under = os.fsencode(to), os.fsencode(under)
     os.makedirs(to, mode=0o700, exist_ok=True)
@@ -475,12 +495,13 @@ def sync(folder):
 def main():
     parser = argparse.ArgumentParser(description=__doc__.split("\n\n")[0])
     verbs = parser.add_subparsers(dest="verb", required=True)
-    for name in ("list", "extract"):
+    for name in ("list", "extract", "packs"):
         verb = verbs.add_parser(name)
         verb.add_argument("vault")
         verb.add_argument("key")
-        if name == "extract":
+        if name != "list":
             verb.add_argument("point")
+        if name == "extract":
             verb.add_argument("to")
             verb.add_argument("--under", default="")
     asked = parser.parse_args()
@@ -489,7 +510,11 @@ def main():
         if asked.verb == "extract":
             extract(vault, asked.point, asked.to, asked.under)
             return 0
-        for point, _ in sorted(vault.points(), key=lambda found: found[0]["id"]):
+        if asked.verb == "packs":
+            for pack, size in vault.packs(asked.point).items():
+                print(pack.hex(), size)
+            return 0
+        for point, _, _ in sorted(vault.points(), key=lambda found: found[0]["id"]):
             newest = point["newest"] or point["began"]
             print(f"{point['id']}  {point['component']:<20} {point['size']:>16,} bytes  newest data {newest}")
         return 0

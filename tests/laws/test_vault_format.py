@@ -61,6 +61,7 @@ from backstay.vault.nodes import (
 )
 from backstay.vault.opening import write_header
 from backstay.vault.packs import Place, trailer
+from backstay.vault.uses import Uses, read_pack_list, write_pack_lists
 from fix_vault import NOW, File, Folder, Link, Things, back_up, expected, held, laid_down, later
 
 HERE = Path(__file__).parent / "vectors"
@@ -113,6 +114,7 @@ def _nodes() -> dict[str, bytes]:
         "page": write_page([write_item(item) for item in items]),
         "folder branch": write_folder_branch(1, [Named(b"base", ref), Named(b"z", ref)]),
         "content": write_content(Subtree(0, ref)),
+        "pack list": next(write_pack_lists(Uses({PLACE.pack: 4_711, OTHER.pack: 1 << 40}))),
     }
 
 
@@ -204,6 +206,8 @@ def test_the_nodes_of_the_vectors_are_read_as_they_were_written() -> None:
     assert write_page([write_item(item) for item in read_page(stored["page"]).values()]) == stored["page"]
     assert write_folder_branch(1, read_folder_branch(stored["folder branch"], 1)) == stored["folder branch"]
     assert write_content(read_content(Cursor(stored["content"]))) == stored["content"]
+    what, packs = read_pack_list(stored["pack list"])
+    assert (what, packs) == (What.DATA, {PLACE.pack: 4_711, OTHER.pack: (1 << 32) - 1})
 
 
 def test_a_statement_of_the_vectors_is_believed() -> None:
@@ -370,6 +374,11 @@ def test_a_stranger_reads_what_is_written_today(tmp_path: Path) -> None:
     done = _stranger("extract", tmp_path / "vault", tmp_path / "key", point.id, tmp_path / "all")
     assert done.returncode == 0, done.stderr
     assert laid_down(tmp_path / "all") == expected(things)
+    done = _stranger("packs", tmp_path / "vault", tmp_path / "key", point.id)
+    assert done.returncode == 0, done.stderr
+    assert dict(line.split() for line in done.stdout.splitlines()) == {
+        pack.hex(): str(size) for pack, size in vault.packs_of(point.id).items()
+    }
 
 
 def test_a_stranger_refuses_what_was_changed_and_other_keys(old: Path, tmp_path: Path) -> None:

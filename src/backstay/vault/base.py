@@ -5,6 +5,7 @@ everything ("full") heals what somebody removed. When the point before cannot be
 a damaged past must not stop a sound present.
 """
 
+import threading
 from collections.abc import Mapping
 
 from backstay.errors import BackstayError, Damaged, ObjectMissing, WrongKey
@@ -14,6 +15,7 @@ from backstay.vault.packs import Place
 from backstay.vault.shelf import Shelf
 from backstay.vault.streams import Leaf, StreamMap
 from backstay.vault.trees import Tree
+from backstay.vault.uses import PackList, Tally, Uses
 
 _UNREADABLE = (Damaged, ObjectMissing, WrongKey)
 _REACH = 64 << 20
@@ -21,16 +23,22 @@ _REACH = 64 << 20
 
 
 class Base:
-    """`present` has the packs of the component: id to length."""
+    """`present` has the packs of the component: id to length. `list` is the pack list of the point before; None
+    when there is none that can be read."""
 
-    def __init__(self, shelf: Shelf, root: Content, present: Mapping[bytes, int]) -> None:
+    def __init__(self, shelf: Shelf, root: Content, present: Mapping[bytes, int], list: PackList | None) -> None:
         self.known: dict[bytes, Ref] = {}
         self.trouble: BackstayError | None = None
         """Why the point before could not be read, where it could not."""
-        self.used: set[bytes] = set()
-        """Packs from which chunks were taken over."""
+        self.replaced = Tally()
+        """What of the point before was looked at, leaf by leaf: the new point counts its own instead."""
+        # With a pack missing, nothing is taken over unread: what is gone is found, and stored again.
+        self.list = list if list is not None and all(pack in present for pack in list.uses.all()) else None
         self._shelf, self._present = shelf, present
-        self._tree = Tree(shelf, root, self.known)
+        self._tree, self._pages = Tree(shelf, root, self._visit), dict[bytes, Ref]()
+
+    def _visit(self, page: Ref) -> None:
+        self.known[page.id] = self._pages[page.id] = page
 
     def find(self, path: str) -> Item | None:
         """What was at `path`; None also when that part of the tree cannot be read."""
@@ -44,44 +52,88 @@ class Base:
         """Whether the frame is still there, as far as a listing can tell."""
         if place is None:
             return True
-        if self._present.get(place.pack, 0) < place.offset + place.length:
-            return False
-        self.used.add(place.pack)
-        return True
+        return self._present.get(place.pack, 0) >= place.offset + place.length
 
-    def reusable(self, content: Content) -> bool:
-        match content:
+    def take_over(self, file: Item, tally: Tally) -> bool:
+        """Whether all of `file` is still there; then it is counted. Its map is read only where no list tells."""
+        match file.content:
             case Nothing():
                 return True
-            case Small(chunk):
-                return self.has(chunk.place)
-            case Stream(_, _, top):
-                return self.has(top.place)
+            case Small(chunk) if chunk.place and self.has(chunk.place):
+                tally.short(chunk.place)
+                return True
+            case Stream(_, _, top) if self.list is not None and self.has(top.place):
+                tally.unread = True
+                return True
+            case Stream():
+                return self._take_over(file.content, file.size_bytes, tally)
             case _:
                 return False
+
+    def _take_over(self, stream: Stream, size_bytes: int, tally: Tally) -> bool:
+        """Chunk by chunk, as its map has them."""
+        passed = list[Leaf]()
+        map = StreamMap(self._shelf, stream, size_bytes, lambda _, branch: passed.append(branch))
+        try:
+            for leaf in map.leaves(0, size_bytes):
+                chunks = map.chunks(leaf)
+                if not all(self.has(place) for place in chunks.places):
+                    return False
+                tally.leaf(chunks)
+                passed.append(leaf)
+        except _UNREADABLE as error:
+            self.trouble = error
+            return False
+        for node in passed:
+            tally.node(node.ref)
+        return all(self.has(node.ref.place) for node in passed)
+
+    def count(self, used: Tally) -> Uses:
+        """What a new point uses, by its own `used` and by the list of this one."""
+        if not used.unread or self.list is None:
+            return used.total()
+        for page in self._pages.values():
+            self.replaced.node(page)
+        return used.total_after(self.list.said, self.replaced)
 
     def stream(self, item: Item | None, cutter: Cutter) -> "BaseStream | None":
         """The map of a file that was cut in the same way."""
         if item is None or not isinstance(item.content, Stream) or item.content.cutter is not cutter:
             return None
-        return BaseStream(self, StreamMap(self._shelf, item.content, item.size_bytes, self.known))
+        return BaseStream(self, self._shelf, item.content, item.size_bytes)
 
 
 class BaseStream:
     """A stream of the point before, looked at piece by piece beside the new one."""
 
-    def __init__(self, base: Base, map: StreamMap) -> None:
-        self._base, self._map = base, map
+    def __init__(self, base: Base, shelf: Shelf, stream: Stream, size_bytes: int) -> None:
+        self._base, self._map = base, StreamMap(shelf, stream, size_bytes, self._look_at)
+        self._lock, self._looked_at = threading.Lock(), set[tuple[int, int]]()
         self._drift = 0
         """How far content has moved, as last seen."""
 
     def leaves(self, start: int, end: int) -> list[tuple[Leaf, Chunks]]:
         """What can be read of the leaves that hold these bytes."""
         try:
-            return [(leaf, self._map.chunks(leaf)) for leaf in self._map.leaves(start, end)]
+            found = [(leaf, self._map.chunks(leaf)) for leaf in self._map.leaves(start, end)]
         except _UNREADABLE as error:
             self._base.trouble = error
             return []
+        for leaf, chunks in found:
+            self._look_at(0, leaf, chunks)
+        return found
+
+    def _look_at(self, level: int, node: Leaf, chunks: Chunks | None = None) -> None:
+        """Counted once, where it stands: lanes come by many times."""
+        with self._lock:
+            if (level, node.start) in self._looked_at:
+                return
+            self._looked_at.add((level, node.start))
+        self._base.replaced.node(node.ref)
+        if chunks is not None:
+            self._base.replaced.leaf(chunks)
+        else:
+            self._base.known[node.ref.id] = node.ref
 
     def leaf_at(self, start: int) -> Ref | None:
         """The leaf that begins there."""

@@ -150,8 +150,13 @@ def _points(vault: Repository, packs: _Packs) -> Iterator[Finding]:
                 continue
         except _TROUBLE:
             continue  # named already, as a box
-        point, root = found
+        point, root = found.point, found.root
         shelf = shelves.setdefault(point.component, Shelf(vault.store, vault.opened, point.component))
+        try:
+            vault.uses_of(found)
+        except _TROUBLE as error:
+            said = f"its list of packs cannot be read: {error.message}"
+            yield Finding(listed.key, said, point.component, point.id)
         fetching, path = Fetching(shelf, point, root), ""
         try:
             for path, item in fetching.items(""):

@@ -25,6 +25,7 @@ from backstay.vault.outbox import Nodes, Outbox
 from backstay.vault.packs import PackBuilder, Place
 from backstay.vault.streams import StreamBuilder
 from backstay.vault.trees import Spool, path_key
+from backstay.vault.uses import Tally
 
 SPAN = 4 << 20
 """What is read and worked on at once. A multiple of a page chunk; a leaf is a multiple of it."""
@@ -41,6 +42,7 @@ class Bench:
     outbox: Outbox
     nodes: Nodes
     spool: Spool
+    tally: Tally
     base: Base | None
     zero_page: bytes
     """The id of 64 KiB of zeros: stored nowhere."""
@@ -77,7 +79,7 @@ class Lane:
             self.keep(entry, 0, content)
             return 0
         same = before is not None and before.kind is Kind.FILE and entry.mark != b"" and before.mark == entry.mark
-        if base and before and same and base.reusable(before.content):
+        if base and before and same and base.take_over(before, self._bench.tally):
             self.keep(entry, before.size_bytes, before.content)
             return before.size_bytes
         assert entry.open is not None, f"{entry.path}: a file needs something to open"
@@ -109,7 +111,8 @@ class Lane:
         data = self.view[:size]
         id = blake3(data, key=self._bench.opened.chunk_key).digest()
         old, base = before.content if before else None, self._bench.base
-        if base and isinstance(old, Small) and old.chunk.id == id and base.has(old.chunk.place):
+        if base and isinstance(old, Small) and old.chunk.place and old.chunk.id == id and base.has(old.chunk.place):
+            self._bench.tally.short(old.chunk.place)
             self.keep(entry, size, old)
             return
         if len(self._group) + size > GROUP_BYTES:
@@ -124,6 +127,7 @@ class Lane:
         ids = b"".join(chunk.id for chunk, _ in self._grouped)
         ats, sizes = [chunk.at for chunk, _ in self._grouped], [chunk.size for chunk, _ in self._grouped]
         place = self._seal(bytes(self._group), ids, ats, sizes)
+        self._bench.tally.frame(place)
         for chunk, entry in self._grouped:
             self.keep(entry, chunk.size, Small(chunk._replace(place=place)))
         self._group, self._grouped = bytearray(), []
@@ -283,6 +287,7 @@ class Source:
         if not self._leaf_bytes:
             return
         old = self.base.leaf_at(self._leaf_start) if self.base else None
+        self._bench.tally.leaf(self._leaf)
         self._map.add(self._bench.nodes.write(write_leaf(self._leaf), (old,)), self._leaf_bytes)
         self._leaf_start += self._leaf_bytes
         self._leaf, self._leaf_bytes = Chunks(), 0

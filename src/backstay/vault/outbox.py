@@ -20,6 +20,7 @@ from backstay.vault.frames import What
 from backstay.vault.keys import Opened
 from backstay.vault.nodes import Ref
 from backstay.vault.packs import BUFFER_SIZE, PackBuilder
+from backstay.vault.uses import Tally
 
 _SENDERS = 3
 _LEVEL_OF_NODES = 3
@@ -91,14 +92,26 @@ class Outbox:
 class Nodes:
     """Keeps nodes: those that the point before had are taken from there, others go into node packs."""
 
-    def __init__(self, outbox: Outbox, opened: Opened, known: dict[bytes, Ref]) -> None:
-        self._outbox, self._key, self.known = outbox, opened.node_key, known
+    def __init__(self, outbox: Outbox, opened: Opened, known: dict[bytes, Ref], tally: Tally) -> None:
+        self._outbox, self._key, self.known, self._tally = outbox, opened.node_key, known, tally
         self._compress = zstandard.ZstdCompressor(level=_LEVEL_OF_NODES)
         self._pack: PackBuilder | None = None
         self._lock = threading.Lock()
 
     def write(self, plain: bytes, also: Iterable[Ref | None] = ()) -> Ref:
-        """`also`: nodes of the point before that this one may equal."""
+        """A node of a stream map. `also`: nodes of the point before that this one may equal."""
+        ref = self.keep(plain, also)
+        self._tally.node(ref)
+        return ref
+
+    def write_page(self, plain: bytes) -> Ref:
+        """A node of the tree."""
+        ref = self.keep(plain)
+        self._tally.page(ref)
+        return ref
+
+    def keep(self, plain: bytes, also: Iterable[Ref | None] = ()) -> Ref:
+        """One that is not counted: it is of the list that says what was counted."""
         id = blake3(plain, key=self._key).digest()
         if (found := self.known.get(id)) is not None:
             return found

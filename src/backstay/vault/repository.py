@@ -5,10 +5,10 @@ listed is immutable, so what was opened once is kept.
 """
 
 import secrets
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import suppress
 from datetime import datetime
-from typing import Any
+from typing import Any, NamedTuple
 
 from backstay.errors import BackstayError, Damaged, Lapsed, NoSuchPoint, ObjectMissing, StoreUnreachable, WrongKey
 from backstay.facts import Hold, Point, Proof, Verdict
@@ -21,14 +21,16 @@ from backstay.values import ComponentName, Digest, PointId, utc
 from backstay.vault import names
 from backstay.vault.base import Base
 from backstay.vault.boxes import Box, open_box, seal_box, seal_json
-from backstay.vault.codec import Cursor, hex_of, pack_json
+from backstay.vault.codec import Cursor, hex_of, pack_json, unhex
 from backstay.vault.keyring import Keyring
 from backstay.vault.keys import Opened, fingerprint, read_writers
-from backstay.vault.nodes import Content, Nothing, Subtree, read_content
+from backstay.vault.nodes import Content, Nothing, Ref, Subtree, read_content, read_ref
 from backstay.vault.opening import refuse_unless_writer, unlock
 from backstay.vault.packs import parse_key
 from backstay.vault.reader import Reading
 from backstay.vault.shelf import Shelf
+from backstay.vault.uses import PackList, Uses, read_pack_lists
+from backstay.vault.walking import walked
 from backstay.vault.writer import Reservation, Writing
 
 _BYTES_READ = "B01"
@@ -38,6 +40,15 @@ _BYTES_READ = "B01"
 def open_vault(store: Store, name: str, keys: Keyring) -> "Repository":
     """Raises VaultMissing, VaultNewer, WrongKey, Damaged."""
     return Repository(store, name, keys, unlock(store, keys))
+
+
+class Sealed(NamedTuple):
+    """What lies under the key of a point."""
+
+    point: Point
+    root: Content
+    packs: tuple[Ref, ...] | None
+    """The nodes of its pack list. None: sealed before there were lists."""
 
 
 class Repository:
@@ -59,12 +70,13 @@ class Repository:
         refuse_unless_writer(self.opened, self._keys)
         id = self._reserve(component, utc(now), plan)
         # Listed after the reservation: what these points use is then safe from any pruner until we are done.
-        parent, root, trouble = self._newest(component)
+        before, trouble = self._newest(component)
+        parent = before.point.id if before else None
         base = None
-        if parent is not None and self._is_spoilt(parent):
+        if before is not None and self._is_spoilt(before.point.id):
             trouble = f"bytes of {parent} are damaged, says its proof: everything was stored anew"
-        elif parent is not None:
-            base = Base(Shelf(self.store, self.opened, component), root, self._packs(component))
+        elif before is not None:
+            base = Base(self.shelf(component), before.root, self._packs(component), self._list_of(before))
         return Writing(self.store, self.opened, self._keys, Reservation(id, component, plan, parent, trouble), base)
 
     def _is_spoilt(self, point: PointId) -> bool:
@@ -98,22 +110,21 @@ class Repository:
             detail="every random name was taken: put-if-absent does not work there",
         )
 
-    def _newest(self, component: ComponentName) -> tuple[PointId | None, Content, str]:
+    def _newest(self, component: ComponentName) -> tuple[Sealed | None, str]:
         """The newest point that can be opened, and what is wrong with newer ones: they must not stop a backup."""
-        newest: tuple[Point, Content] | None = None
+        newest: Sealed | None = None
         trouble: list[str] = []
         for key in sorted(self._sealed_keys(component), reverse=True):
-            if newest is not None and names.read_point(key)[1][:16] != newest[0].id[:16]:
+            if newest is not None and names.read_point(key)[1][:16] != newest.point.id[:16]:
                 break  # ids sort by the second, and no further
             try:
                 found = self.sealed_at(key)
             except (Damaged, ObjectMissing, WrongKey) as error:
                 trouble.append(error.message)
                 continue
-            if found is not None and (newest is None or _age(found[0]) > _age(newest[0])):
+            if found is not None and (newest is None or _age(found.point) > _age(newest.point)):
                 newest = found
-        said = "; ".join(trouble)
-        return (None, Nothing(), said) if newest is None else (newest[0].id, newest[1], said)
+        return newest, "; ".join(trouble)
 
     def points(self, component: ComponentName | None = None) -> list[Point]:
         found, damaged = self.survey(component)
@@ -128,7 +139,7 @@ class Repository:
         for key in self._sealed_keys(component):
             try:
                 if (sealed := self.sealed_at(key)) is not None:
-                    found.append(sealed[0])
+                    found.append(sealed.point)
             except (Damaged, ObjectMissing, WrongKey) as error:
                 damaged.append(error)
         return sorted(found, key=_age), damaged
@@ -136,8 +147,8 @@ class Repository:
     def _sealed_keys(self, component: ComponentName | None) -> list[Key]:
         return [listed.key for listed in self.store.list(names.points(component)) if names.is_point(listed.key)]
 
-    def sealed_at(self, key: Key) -> tuple[Point, Content] | None:
-        """What lies under a reserved key: a point with its root, or None for one that was expired."""
+    def sealed_at(self, key: Key) -> Sealed | None:
+        """What lies under a reserved key, or None where it was expired. Raises Damaged, ObjectMissing, WrongKey."""
         box = self._box(key)
         body = box.json()
         if "expired" in body:
@@ -148,13 +159,34 @@ class Repository:
             cursor = Cursor(hex_of(body, "root"))
             root = read_content(cursor)
             cursor.finish()
+            packs = _read_lists(body.get("packs"))
             if point.component != component or point.id != id or not isinstance(root, Nothing | Subtree):
                 raise ValueError("it belongs elsewhere")
             if point.writer != fingerprint(box.signer):
                 raise ValueError("it is signed by another writer than it says")
         except ValueError as error:
             raise Damaged(f"{key} does not say what it should: {error}") from None
-        return point, root
+        return Sealed(point, root, packs)
+
+    def packs_of(self, point: PointId) -> Mapping[bytes, int]:
+        """The packs that reading the point can touch, and at least how many bytes of each it uses: see `uses`.
+        Raises NoSuchPoint, Damaged, ObjectMissing, WrongKey."""
+        return self.uses_of(self.sealed(point)).all()
+
+    def uses_of(self, sealed: Sealed) -> Uses:
+        """By its list; a point of before there were lists is walked."""
+        shelf = self.shelf(sealed.point.component)
+        return walked(shelf, sealed.root) if sealed.packs is None else read_pack_lists(shelf, sealed.packs).uses
+
+    def _list_of(self, sealed: Sealed) -> PackList | None:
+        """None for a point without a list that can be read: a writer then reads maps that it would have taken over."""
+        try:
+            return None if sealed.packs is None else read_pack_lists(self.shelf(sealed.point.component), sealed.packs)
+        except (Damaged, ObjectMissing, WrongKey):
+            return None
+
+    def shelf(self, component: ComponentName) -> Shelf:
+        return Shelf(self.store, self.opened, component)
 
     def reserved(self, component: ComponentName) -> Iterator[tuple[PointId, bool]]:
         ended = {names.read_point(key)[1]: key for key in self._sealed_keys(component)}
@@ -164,12 +196,17 @@ class Repository:
                 yield id, id in ended and self.sealed_at(ended[id]) is not None
 
     def open(self, point: PointId) -> Reading:
+        found = self.sealed(point)
+        return Reading(self.shelf(found.point.component), found.point, found.root)
+
+    def sealed(self, point: PointId) -> Sealed:
+        """Raises NoSuchPoint, Damaged, WrongKey."""
         keys = [key for key in self._sealed_keys(None) if key.endswith("/" + point.lower())]
         if not names.is_point_id(point) or not keys or (found := self.sealed_at(keys[0])) is None:
             raise NoSuchPoint(
                 f"the vault {self.name} has no point {point}", hint="`backstay points` lists those that it has"
             )
-        return Reading(Shelf(self.store, self.opened, found[0].component), found[0], found[1])
+        return found
 
     def expire(self, component: ComponentName, point: PointId, *, now: datetime, why: str) -> None:
         """End a reservation that was never sealed: the writer that comes back finds it lapsed.
@@ -252,6 +289,16 @@ class Repository:
             if len(found.body) < 65_536:
                 self._boxes[key] = found
         return found
+
+
+def _read_lists(found: Any) -> tuple[Ref, ...] | None:
+    """Raises ValueError."""
+    if found is None:
+        return None
+    if not isinstance(found, list):
+        raise ValueError("packs: a list expected")
+    cursors = [Cursor(unhex(str(text), 64)) for text in found]  # pyright: ignore[reportUnknownVariableType, reportUnknownArgumentType]
+    return tuple(read_ref(cursor) for cursor in cursors)
 
 
 def _age(point: Point) -> tuple[str, datetime, str]:

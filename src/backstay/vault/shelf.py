@@ -31,6 +31,7 @@ from backstay.vault.nodes import (
     read_page,
 )
 from backstay.vault.packs import Place
+from backstay.vault.uses import read_pack_list
 
 T = TypeVar("T")
 
@@ -158,6 +159,9 @@ class Shelf:
     def folder_branch(self, ref: Ref, level: int) -> list[Named]:
         key = ref.id + b"folder%d" % level
         return self._nodes.get(key, lambda: self._parsed(ref, lambda d: read_folder_branch(d, level)))
+
+    def pack_list(self, ref: Ref) -> tuple[What, dict[bytes, int]]:
+        return self._parsed(ref, read_pack_list)
 
     def _parsed(self, ref: Ref, read: Callable[[bytes], T]) -> T:
         """A node's meaning. Raises Damaged for bytes that no writer of this format makes."""

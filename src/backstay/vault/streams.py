@@ -1,6 +1,6 @@
 """The map of one stream: which chunks it has, found by position. Reads the leaves that are asked for."""
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from typing import NamedTuple
 
 from backstay.errors import Damaged
@@ -10,6 +10,8 @@ from backstay.vault.shelf import Shelf
 
 
 class Leaf(NamedTuple):
+    """A node of a stream map, and the part of the stream that it covers."""
+
     start: int
     """Where it begins in the stream."""
     size_bytes: int
@@ -17,9 +19,11 @@ class Leaf(NamedTuple):
 
 
 class StreamMap:
-    def __init__(self, shelf: Shelf, stream: Stream, size_bytes: int, visited: dict[bytes, Ref] | None = None) -> None:
-        """`visited`, where given, gathers the branches that were read, as that of a `Tree` does."""
-        self._shelf, self.stream, self.size_bytes, self._visited = shelf, stream, size_bytes, visited
+    def __init__(
+        self, shelf: Shelf, stream: Stream, size_bytes: int, visit: Callable[[int, Leaf], None] = lambda _, __: None
+    ) -> None:
+        """`visit` is told each branch that is read: its level, and the part of the stream that it covers."""
+        self._shelf, self.stream, self.size_bytes, self._visit = shelf, stream, size_bytes, visit
 
     def leaves(self, start: int, end: int) -> Iterator[Leaf]:
         """The leaves that hold any of the bytes from `start` up to `end`, in order. Raises Damaged, ObjectMissing."""
@@ -32,8 +36,7 @@ class StreamMap:
                 yield leaf
                 continue
             branch = self._shelf.branch(leaf.ref, level)
-            if self._visited is not None:
-                self._visited[leaf.ref.id] = leaf.ref
+            self._visit(level, leaf)
             if sum(branch.sizes) != leaf.size_bytes:
                 raise Damaged(f"a stream map of {self._shelf.component} contradicts itself")
             at, children = leaf.start, list[tuple[int, Leaf]]()

@@ -197,9 +197,9 @@ def ends_page(name: bytes) -> bool:
 class Tree:
     """A tree in the vault. Reads the pages that are asked for."""
 
-    def __init__(self, shelf: Shelf, root: Content, visited: dict[bytes, Ref] | None = None) -> None:
-        """`visited`, where given, gathers every node that was read: a writer takes those that did not change."""
-        self._shelf, self.root, self._visited = shelf, root, visited
+    def __init__(self, shelf: Shelf, root: Content, visit: Callable[[Ref], None] = lambda _: None) -> None:
+        """`visit` is told each node that is read on the way to a child: a writer takes those that did not change."""
+        self._shelf, self.root, self._visit = shelf, root, visit
 
     def items(self, of: Content) -> Iterator[Item]:
         """The entries of a folder, in the order of names."""
@@ -225,10 +225,6 @@ class Tree:
             level, ref = level - 1, children[at].ref
         self._visit(ref)
         return self._shelf.page(ref).get(name)
-
-    def _visit(self, ref: Ref) -> None:
-        if self._visited is not None:
-            self._visited[ref.id] = ref
 
     def find(self, path: str) -> Item | None:
         """What is at `path`. Raises PathEscapes for a path that cannot be."""

@@ -23,9 +23,10 @@ from backstay.vault.keyring import Keyring
 from backstay.vault.keys import Opened, fingerprint
 from backstay.vault.lanes import Bench, Lane, Source
 from backstay.vault.marks import condemned
-from backstay.vault.nodes import Content, write_content
+from backstay.vault.nodes import Content, Ref, write_content
 from backstay.vault.outbox import Nodes, Outbox
 from backstay.vault.trees import Spool, TreeBuilder
+from backstay.vault.uses import Tally, write_pack_lists
 
 MOST_LANES = 16
 
@@ -53,10 +54,11 @@ class Writing:
         self._reservation, self._base, component = reservation, base, reservation.component
         lanes = min(len(os.sched_getaffinity(0)), MOST_LANES)
         self._outbox = Outbox(store, opened, component, lanes)
-        self._nodes = Nodes(self._outbox, opened, base.known if base else {})
+        self._tally = Tally()
+        self._nodes = Nodes(self._outbox, opened, base.known if base else {}, self._tally)
         self._spool = Spool()
         zero = opened.chunk_id(bytes(PAGE))
-        self._bench = Bench(opened, self._outbox, self._nodes, self._spool, base, zero)
+        self._bench = Bench(opened, self._outbox, self._nodes, self._spool, self._tally, base, zero)
         self._lanes = [Lane(self._bench) for _ in range(lanes)]
         self._closed = False
         self._sealing = False
@@ -85,11 +87,14 @@ class Writing:
         self._closed = True
         for lane in self._lanes:
             lane.finish()
-        root, files, size_bytes = TreeBuilder(self._nodes.write).build(self._spool.sorted())
+        root, files, size_bytes = TreeBuilder(self._nodes.write_page).build(self._spool.sorted())
+        uses = self._base.count(self._tally) if self._base else self._tally.total()
+        before = self._base.list.nodes if self._base and self._base.list else ()
+        lists = [self._nodes.keep(node, before) for node in write_pack_lists(uses)]
         self._nodes.close()
         self._outbox.drain()
         # From here on everything that the point needs is durable; only now may it become one.
-        self._refuse_what_is_condemned()
+        self._refuse_what_is_condemned({*uses.all(), *(ref.place.pack for ref in lists)})
         of = self._reservation
         point = Point(
             id=of.id, component=of.component, lineage=sealing.lineage, parent=of.parent, way=sealing.way,
@@ -97,7 +102,7 @@ class Writing:
             size_bytes=size_bytes, stored_bytes=self._outbox.stored_bytes, files=files, plan=of.plan,
             writer=fingerprint(self._keys.writer or b""), about={**sealing.about, **self._trouble()},
         )  # fmt: skip
-        self._make_real(point, root)
+        self._make_real(point, root, lists)
         return point
 
     def _trouble(self) -> dict[str, str]:
@@ -106,21 +111,22 @@ class Writing:
         said = [self._reservation.trouble, met.message if met else ""]
         return {"vault": "; ".join(filter(None, said))} if any(said) else {}
 
-    def _refuse_what_is_condemned(self) -> None:
+    def _refuse_what_is_condemned(self, used: set[bytes]) -> None:
         if self._base is None:
             return
         component = self._reservation.component
-        if gone := condemned(self._store, self._opened, component) & self._base.used:
+        if gone := condemned(self._store, self._opened, component) & used:
             raise Lapsed(
                 f"a pruner is about to delete what this backup of {component} builds on",
                 detail=f"{len(gone)} packs are marked",
                 hint="run the backup again: it will store them anew",
             )
 
-    def _make_real(self, point: Point, root: Content) -> None:
+    def _make_real(self, point: Point, root: Content, lists: list[Ref]) -> None:
         """The last write."""
         key = names.sealed(point.component, point.id)
         body = {"point": point_shape.write(point), "root": write_content(root).hex()}
+        body["packs"] = [ref.written().hex() for ref in lists]
         sealed = seal_json(self._opened, self._keys, key, body)
         self._sealing = True
         # A store that tries again by itself may find its own first try: that is no other winner.
