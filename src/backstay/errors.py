@@ -323,6 +323,18 @@ class ObjectLocked(BackstayError):
     code = 72
 
 
+class EpochTaken(BackstayError):
+    """Another machine took over the journal first."""
+
+    code = 78
+
+
+class VaultBehind(BackstayError):
+    """The vault shows an older state than somebody remembers."""
+
+    code = 79
+
+
 class Cancelled(BackstayError):
     """Stopped by a person. What was done is in the journal; `backstay resume` goes on."""
 

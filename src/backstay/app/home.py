@@ -218,7 +218,10 @@ class Home:
     def journal(self) -> journals.OpenJournal:
         """The journal, with its epoch taken at the witness."""
         return journals.open_journal(
-            self.state, witness=lambda: self.vault(self.plan.witness_vault()), clock=self.clock
+            self.state,
+            witness=lambda: self.vault(self.plan.witness_vault()),
+            clock=self.clock,
+            others=lambda: [one for name, one in self.vaults.items() if name != self.plan.witness_vault()],
         )
 
     def adopt(self, by: str) -> None:

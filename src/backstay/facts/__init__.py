@@ -1,14 +1,17 @@
 """Everything that can have happened: the journal is append-only streams of these facts.
 
 `runs` and `others` say what a fact is, `points` what a recovery point, a proof and a hold are; `stored` spells out how
-each is written, by hand and with a version; `chain` links them so that a change cannot go unseen.
+each is written, by hand and with a version; `chain` links them so that a change cannot go unseen, `audit` looks for
+one, `segments` is how they are kept in the vaults.
 """
 
+from backstay.facts.chain import NO_FACTS as NO_FACTS
 from backstay.facts.chain import Head as Head
 from backstay.facts.chain import Recorded as Recorded
 from backstay.facts.chain import Spine as Spine
 from backstay.facts.chain import genesis as genesis
 from backstay.facts.chain import link as link
+from backstay.facts.chain import log_after as log_after
 from backstay.facts.chain import read_spine as read_spine
 from backstay.facts.chain import signed_part as signed_part
 from backstay.facts.chain import spine_digest as spine_digest

@@ -12,7 +12,7 @@ from enum import Enum
 from itertools import pairwise
 
 from backstay.errors import BackstayError, ClockWentBack
-from backstay.facts.chain import Head, Recorded, Spine, genesis, link, spine_digest
+from backstay.facts.chain import NO_FACTS, Head, Recorded, Spine, genesis, link, log_after, spine_digest
 from backstay.facts.stored import Fact, read_fact
 from backstay.values import Digest, StreamName, say_moment, say_span
 
@@ -70,6 +70,8 @@ class Flaw(Enum):
     """Unchanged, and yet not a fact that this version reads."""
     SPINE = "spine"
     """What was sealed about the journal does not hold together."""
+    GAP = "spine missing"
+    """One of several is not there: removed, or its vault was away. Later ones stand for what it stood for."""
     TAIL = "tail not verified"
     """No damage: nothing sealed speaks of the end of this stream."""
 
@@ -90,11 +92,45 @@ class Finding:
         return f"{self.stream} fact {self.seq}: {self.flaw.value}: {self.said}"
 
 
-def audit(rows: Iterable[Row], heads: Mapping[StreamName, Head], spines: Sequence[Spine]) -> list[Finding]:
+@dataclass(frozen=True, slots=True)
+class Walk:
+    """A journal as it was appended, from its first fact to its last."""
+
+    facts: int
+    log: Mapping[int, Digest]
+    """The running digest after so many facts, where a spine was sealed."""
+    sealed: int
+    """The facts at the newest of those places."""
+    heads: Mapping[StreamName, Head]
+    """The end of each stream there."""
+
+
+def walk(facts: Iterable[tuple[StreamName, int, Digest]], spines: Sequence[Spine]) -> Walk:
+    """`facts` in the order of appending: stream, number in it, digest."""
+    places = {spine.facts for spine in spines}
+    log, logs, number, sealed = NO_FACTS, dict[int, Digest](), 0, 0
+    heads, ends = dict[StreamName, Head](), dict[StreamName, Head]()
+    for number, (stream, seq, digest) in enumerate(facts, 1):
+        log = log_after(log, (digest,))
+        ends[stream] = Head(seq, digest)
+        if number in places:
+            logs[number], sealed = log, number
+            heads = heads | ends
+            ends.clear()
+    return Walk(number, logs, sealed, heads)
+
+
+def audit(
+    rows: Iterable[Row], heads: Mapping[StreamName, Head], spines: Sequence[Spine], walked: Walk | None = None
+) -> list[Finding]:
     """Everything that is wrong with a journal, and what could not be verified. `rows` in the order of streams and
-    numbers; `heads` as the journal itself remembers them; `spines` of this journal only, their signatures checked."""
+    numbers; `heads` as the journal itself remembers them; `spines` of this journal only, their signatures checked;
+    `walked` is the same journal in the order of appending, where that is known."""
     findings: list[Finding] = []
     seals = _Seals(spines)
+    order = [] if walked is None else list(_order(walked, spines))
+    if walked is not None and not order:
+        seals.know(walked.heads)
     stream: list[Row] = []
     seen = set[StreamName]()
     for row in rows:
@@ -108,7 +144,8 @@ def audit(rows: Iterable[Row], heads: Mapping[StreamName, Head], spines: Sequenc
     for name in sorted((heads.keys() | seals.newest.keys()) - seen):
         known = max(head.seq for head in (heads.get(name), seals.newest.get(name)) if head is not None)
         findings.append(Finding(name, 1, Flaw.MISSING, f"the whole stream is gone; it had {known} facts"))
-    return [*_spines(spines), *findings]
+    # What is wrong with one fact is wrong with the order of all: said only where nothing more exact can be.
+    return [*_spines(spines), *findings, *([] if any(one.damage for one in findings) else order)]
 
 
 class _Seals:
@@ -122,6 +159,26 @@ class _Seals:
                 if stream not in self.newest or head.seq > self.newest[stream].seq:
                     self.newest[stream] = head
                 self.known.setdefault(stream, {})[head.seq] = (head.digest, spine)
+
+    def know(self, heads: Mapping[StreamName, Head]) -> None:
+        """The running digest of a spine was right, so it speaks for the end of every stream, named or not."""
+        for stream, head in heads.items():
+            if stream not in self.newest or head.seq > self.newest[stream].seq:
+                self.newest[stream] = head
+
+
+def _order(walked: Walk, spines: Sequence[Spine]) -> Iterator[Finding]:
+    stream = StreamName("journal")
+    for spine in spines:
+        if spine.facts > walked.facts:
+            said = f"spine {spine.number} was sealed over {spine.facts} facts, and {walked.facts} are here"
+            yield Finding(stream, spine.number, Flaw.MISSING, said)
+        elif walked.log.get(spine.facts, NO_FACTS) != spine.log:
+            said = f"the first {spine.facts} facts are not those of spine {spine.number}, or not in their order"
+            yield Finding(stream, spine.number, Flaw.CHANGED, said)
+        else:
+            continue
+        return
 
 
 def _stream(rows: list[Row], heads: Mapping[StreamName, Head], seals: _Seals) -> Iterator[Finding]:
@@ -178,8 +235,10 @@ def _unreadable(body: str) -> str:
 def _spines(spines: Sequence[Spine]) -> Iterator[Finding]:
     stream = StreamName("journal")
     for earlier, later in pairwise(spines):
+        if later.journal != earlier.journal:
+            continue  # it went on from a vault, where the last spine of the other may not have been at hand
         if later.number > earlier.number + 1:
-            yield Finding(stream, later.number, Flaw.SPINE, f"spine {earlier.number + 1} is not in the vault")
+            yield Finding(stream, later.number, Flaw.GAP, f"spine {earlier.number + 1} is not in the vault")
         elif later.before != spine_digest(earlier):
             yield Finding(stream, later.number, Flaw.SPINE, f"spine {later.number} does not follow the one before it")
         if later.signer != earlier.signer:

@@ -2,15 +2,17 @@
 
 What a chain alone cannot show is that its end was cut off: for that, the heads of all streams are gathered in a
 *spine*, signed, and sealed into the vaults. A journal whose heads are older than a sealed spine was cut or rolled back.
+Most spines name only the heads that changed since the one before; `log`, one running digest over every fact in the
+order of appending, stands for all the others, and for that order.
 """
 
 import json
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from datetime import datetime
 
 from backstay.errors import JournalDamaged
-from backstay.facts.shapes import Shape, mapping, moment, record, text, whole
+from backstay.facts.shapes import Shape, flag, mapping, moment, record, text, whole
 from backstay.facts.stored import Fact, canonical
 from backstay.values import Digest, StreamName, digest_of, stamp
 
@@ -46,9 +48,20 @@ def link(before: Digest, stream: StreamName, seq: int, at: datetime, body: str) 
     return digest_of("\n".join(("backstay-fact/1", before, stream, str(seq), stamp(at), body)).encode())
 
 
+NO_FACTS = digest_of(b"backstay-log/1")
+"""The running digest of a journal without facts."""
+
+
+def log_after(log: Digest, facts: Iterable[Digest]) -> Digest:
+    """The running digest after `facts`, in the order in which they were appended, whatever their streams."""
+    for digest in facts:
+        log = digest_of(f"{log}\n{digest}".encode())
+    return log
+
+
 @dataclass(frozen=True, slots=True)
 class Spine:
-    """The heads of every stream at one moment, signed by the journal's key (Ed25519)."""
+    """The state of a journal at one moment, signed by the journal's key (Ed25519)."""
 
     journal: str
     epoch: int
@@ -56,6 +69,12 @@ class Spine:
     at: datetime
     before: Digest
     """The digest of the spine before it; of nothing, for the first."""
+    facts: int
+    """How many facts there were, in all streams."""
+    log: Digest
+    """The running digest of them all."""
+    whole: bool
+    """Whether `heads` has every stream, or only those that changed since the spine before."""
     heads: Mapping[StreamName, Head]
     signer: str = ""
     """The public key, hexadecimal."""
@@ -65,7 +84,8 @@ class Spine:
 _head: Shape[Head] = record(Head, seq=whole, digest=text)
 spine: Shape[Spine] = record(
     Spine,
-    journal=text, epoch=whole, number=whole, at=moment, before=text, heads=mapping(_head), signer=text, signature=text,
+    journal=text, epoch=whole, number=whole, at=moment, before=text, facts=whole, log=text, whole=flag,
+    heads=mapping(_head), signer=text, signature=text,
 )  # fmt: skip
 
 

@@ -147,6 +147,11 @@ class Vault(Protocol):
 
     name: str
 
+    @property
+    def id(self) -> str:
+        """Of this vault alone: its copies, and other vaults of the same plan, have others."""
+        ...
+
     def begin(self, component: ComponentName, *, plan: Digest, now: datetime) -> PointWriter:
         """Reserve a key and start a point. The newest point of the component is used to find what is new."""
         ...
@@ -174,8 +179,8 @@ class Vault(Protocol):
     def holds(self) -> list[Hold]: ...
 
     def keep_note(self, name: str, data: bytes) -> bool:
-        """Seal a small object by name (`plan/<digest>`, `spine/<epoch>/<n>`, `journal/<epoch>`), readable by
-        whoever can read the points; put-if-absent: False when it was there already."""
+        """Seal a small object by name (`plan/<digest>`, `spine/<epoch>/<n>`, `facts/<journal>/<n>-<n>`,
+        `journal/<epoch>`), readable by whoever can read the points; put-if-absent: False when it was there already."""
         ...
 
     def note(self, name: str) -> bytes | None: ...

@@ -65,6 +65,10 @@ class Repository:
         return self._keys
 
     @property
+    def id(self) -> str:
+        return self.opened.vault.hex()
+
+    @property
     def root_known(self) -> bool:
         """Whether our key names the root of this vault. If not, it could be a forged one: say `not verified`."""
         return self.opened.root_known

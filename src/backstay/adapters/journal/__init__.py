@@ -2,10 +2,16 @@
 
 - `sqlite`  streams of facts in one SQLite file, compare-and-append, hash chain
 - `opened`  its epoch at the witness: which of several journals may write
-- `spines`  the heads of all streams, signed and sealed into the vaults; verifying against them
+- `sending` the facts themselves, sealed into the vaults
+- `spines`  the state of the whole, signed and sealed into the vaults; verifying against it
+- `arriving` going on with a journal that only the vaults still have
 - `signing` the journal's own key
 """
 
+from backstay.adapters.journal.arriving import Found as Found
+from backstay.adapters.journal.arriving import find_history as find_history
+from backstay.adapters.journal.arriving import lay_history as lay_history
+from backstay.adapters.journal.arriving import take_over as take_over
 from backstay.adapters.journal.opened import NotVerified as NotVerified
 from backstay.adapters.journal.opened import OpenJournal as OpenJournal
 from backstay.adapters.journal.opened import Overtaken as Overtaken

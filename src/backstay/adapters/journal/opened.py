@@ -13,7 +13,7 @@ a recovery cannot wait for a vault.
 import json
 import socket
 import threading
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from pathlib import Path
@@ -22,10 +22,11 @@ from typing import Any, cast
 from backstay.adapters.journal.signing import SigningKey, signed
 from backstay.adapters.journal.sqlite import SqliteJournal
 from backstay.errors import BackstayError, JournalConflict, JournalDamaged, JournalReadOnly, StoreUnreachable
-from backstay.facts import Fact, Head, JournalOpened, Recorded, Spine, canonical, read_spine
+from backstay.facts import NO_FACTS, Fact, Head, JournalOpened, Recorded, Spine, canonical, log_after, read_spine
 from backstay.facts.audit import Finding
+from backstay.facts.segments import Ancestor, ancestors
 from backstay.ports import Clock, Vault
-from backstay.values import StreamName, VaultName, say_moment, stamp
+from backstay.values import StreamName, VaultName, from_stamp, say_moment, stamp
 
 STREAM = StreamName("journal")
 _TRIES = 20
@@ -63,18 +64,23 @@ Witness = Vault | Callable[[], Vault] | None
 """The witness vault, or how to open it when it is first needed."""
 
 
-def open_journal(folder: Path, *, witness: Witness, clock: Clock) -> "OpenJournal":
-    """The journal in the state folder `folder`, made there if there is none. The witness is not asked yet."""
-    return OpenJournal(SqliteJournal(folder, clock), witness, SigningKey.of(folder))
+Others = Callable[[], Iterable[Vault]]
+"""The other vaults of the plan: somebody may have taken over there while the witness was away."""
+
+
+def open_journal(folder: Path, *, witness: Witness, clock: Clock, others: Others = tuple) -> "OpenJournal":
+    """The journal in the state folder `folder`, made there if there is none. No vault is asked yet."""
+    return OpenJournal(SqliteJournal(folder, clock), witness, SigningKey.of(folder), others)
 
 
 class OpenJournal:
     """A Journal that minds its epoch. Safe to use from several threads."""
 
-    def __init__(self, kept: SqliteJournal, witness: Witness, key: SigningKey) -> None:
+    def __init__(self, kept: SqliteJournal, witness: Witness, key: SigningKey, others: Others = tuple) -> None:
         self.kept = kept
         self.key = key
         self._witness = witness
+        self._others = others
         self._settled = False
         self._lock = threading.RLock()
         self._standing: Standing | None = None
@@ -127,6 +133,12 @@ class OpenJournal:
         return int(self.kept.about("epoch") or 0)
 
     @property
+    def after(self) -> tuple[Ancestor, ...]:
+        """The journals that this one goes on from, oldest first."""
+        stored = self.kept.about("after")
+        return ancestors.read(json.loads(stored)) if stored else ()
+
+    @property
     def standing(self) -> Standing:
         """As it was when the witness was last asked."""
         if self._standing is not None:
@@ -139,7 +151,8 @@ class OpenJournal:
         """Ask the witness, and take an epoch there if this journal has none. Raises nothing but what the journal's own
         file raises: a witness that is away leaves the epoch not verified."""
         with self._lock:
-            self._standing = self._look()
+            standing = self._look()
+            self._standing = standing if isinstance(standing, Overtaken) else self._look_around() or standing
             self._settled = True
             self._say_opened(self._standing)
             return self._standing
@@ -157,21 +170,56 @@ class OpenJournal:
         except BackstayError as error:
             return NotVerified(self.epoch, f"the witness cannot be asked: {error.message}")
 
+    def _look_around(self) -> Overtaken | None:
+        """Whether somebody took over in another vault than the witness: it may have been gone with us. A journal that
+        has no epoch yet has nothing to lose."""
+        try:
+            vaults = list(self._others()) if self.epoch else []
+        except BackstayError:
+            return None
+        for vault in vaults:
+            try:
+                highest, newest = newest_epoch(vault)
+            except BackstayError:
+                continue  # it is said where it is used
+            if highest > self.epoch and newest.get("journal") != self.id:
+                return self.overtaken_by(highest, newest)
+        return None
+
     def _ask(self, vault: Vault) -> Standing:
         for _ in range(_TRIES):
-            highest = max((_epoch_in(name) for name in vault.notes("journal/")), default=0)
-            newest = _read_note(vault.note(f"journal/{highest}")) if highest else {}
+            highest, newest = newest_epoch(vault)
             if newest.get("journal") == self.id:
                 # Also after a crash between taking the epoch there and noting it here.
                 return self._stand(highest, vault)
             if self.epoch and highest >= self.epoch:
-                host, at = newest.get("host", "somebody"), newest.get("at", "an unknown day")
-                return self.give_up(f"epoch {highest}, taken by {host} on {at}")
+                return self.overtaken_by(highest, newest)
             # None yet; or ours, at a witness that does not know it: the plan names another one now.
             wanted = self.epoch or highest + 1
-            if vault.keep_note(f"journal/{wanted}", self._words(wanted)):
+            if vault.keep_note(f"journal/{wanted}", self.words(wanted)):
                 return self._stand(wanted, vault)
         raise StoreUnreachable("its list of epochs does not settle", detail=f"{_TRIES} times one was taken, unlisted")
+
+    def overtaken_by(self, epoch: int, words: "Mapping[str, Any] | bytes | None") -> Overtaken:
+        """Give up for who wrote `words` when taking `epoch`."""
+        words = words if isinstance(words, Mapping) else _read_note(words)
+        return self.give_up(f"epoch {epoch}, taken by {words.get('host', 'somebody')} on {_day(words.get('at'))}")
+
+    def claim(self, epoch: int) -> tuple[int, bytes]:
+        """The epoch that this journal means to take, and its words: written down before anybody is told, so that after
+        a crash the same is claimed again."""
+        self.kept.note({"claim": str(epoch)}, unless=lambda about: about("claim") is not None)
+        claimed = int(self.kept.about("claim") or 0)
+        return claimed, self.words(claimed)
+
+    def settle(self, epoch: int, witness: VaultName) -> Verified:
+        """This journal has the epoch, and nobody a higher one: `witness` knows."""
+        with self._lock:
+            self.kept.note({"epoch": str(epoch)}, unless=lambda about: about("epoch") == str(epoch))
+            standing = Verified(epoch, witness)
+            self._standing, self._settled = standing, True
+            self._say_opened(standing)
+            return standing
 
     def give_up(self, by: str) -> Overtaken:
         """Write no more, ever: `by` says who took over, and when."""
@@ -194,19 +242,33 @@ class OpenJournal:
         """A spine of this journal that it does not remember has to be about its own past (a crash came between sealing
         and remembering). Else this journal was rolled back (a machine restored from a snapshot), or a copy of it went
         on elsewhere; then it writes no more. Raises JournalReadOnly."""
-        for stream, head in spine.heads.items():
-            here = self.kept.read(stream, head.seq - 1)
-            if not here or here[0].digest != head.digest:
-                by = f"a later state of this very journal sealed spine {spine.number} on {say_moment(spine.at)}"
-                self.give_up(by)
-                raise JournalReadOnly(
-                    "this journal was rolled back, or a copy of it was used elsewhere",
-                    detail=f"{by}; {stream} differs at fact {head.seq}",
-                    hint="go on with that one, or open a journal in a fresh state folder",
-                )
+        digests = self.kept.digests(0, spine.facts)
+        if len(digests) == spine.facts and log_after(NO_FACTS, digests) == spine.log:
+            return
+        by = f"a later state of this very journal sealed spine {spine.number} on {say_moment(spine.at)}"
+        self.give_up(by)
+        known = f"{len(digests)} of its {spine.facts} facts are here" if len(digests) < spine.facts else "it has others"
+        raise JournalReadOnly(
+            "this journal was rolled back, or a copy of it was used elsewhere",
+            detail=f"{by}; {known}",
+            hint="go on with that one, or open a journal in a fresh state folder",
+        )
 
-    def _words(self, epoch: int) -> bytes:
-        words = {"journal": self.id, "epoch": epoch, "host": socket.gethostname(), "at": stamp(self.now())}
+    def words(self, epoch: int) -> bytes:
+        """What this journal writes where it takes an epoch: the same in every vault."""
+        words = self._compose(epoch).decode()
+        self.kept.note({f"words {epoch}": words}, unless=lambda about: about(f"words {epoch}") is not None)
+        return (self.kept.about(f"words {epoch}") or words).encode()
+
+    def _compose(self, epoch: int) -> bytes:
+        words = {
+            "after": ancestors.write(self.after),
+            "at": stamp(self.now()),
+            "epoch": epoch,
+            "host": socket.gethostname(),
+            "journal": self.id,
+            "key": self.key.public,
+        }
         return canonical(words).encode()
 
     def _say_opened(self, standing: Standing) -> None:
@@ -243,6 +305,12 @@ def _read_sealed(data: bytes | None) -> Spine | None:
         return None
 
 
+def newest_epoch(vault: Vault) -> tuple[int, Mapping[str, Any]]:
+    """The highest epoch that was taken there, 0 for none, and what the journal wrote that took it."""
+    highest = max((_epoch_in(name) for name in vault.notes("journal/")), default=0)
+    return highest, _read_note(vault.note(f"journal/{highest}")) if highest else {}
+
+
 def _epoch_in(name: str) -> int:
     number = name.removeprefix("journal/")
     return int(number) if number.isdecimal() and len(number) < 10 else 0
@@ -255,3 +323,11 @@ def _read_note(data: bytes | None) -> dict[str, Any]:
     except (ValueError, RecursionError):
         return {}
     return cast("dict[str, Any]", found) if isinstance(found, dict) else {}
+
+
+def _day(at: object) -> str:
+    """As people say it; whatever else stands there as it is."""
+    try:
+        return say_moment(from_stamp(str(at)))
+    except ValueError:
+        return str(at or "an unknown day")

@@ -5,22 +5,26 @@ anew. So the heads of all streams are gathered, signed by the journal's key, and
 `spine/<epoch>/<number>`, which nobody can overwrite: every second in which something was appended, or every thousand
 facts. Each spine names the one before it. A journal whose heads are behind a sealed spine was cut, or rolled back.
 
-The newest spine is enough to verify everything before it, because each head stands for its whole chain.
+The newest spine is enough to verify everything before it: its running digest stands for every fact, in order. It names
+only the streams that grew, so it stays small however many there are; one in a hundred names them all, so that what is
+wrong can be named as well. Before a spine, the facts that it speaks of are sealed: `sending`.
 """
 
 import fcntl
 import os
 import time
-from collections.abc import Callable, Generator, Iterable
+from collections.abc import Callable, Collection, Generator, Iterable, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 
 from backstay.adapters.journal.opened import STREAM, OpenJournal, Overtaken, spine_name
+from backstay.adapters.journal.sending import send_facts
 from backstay.adapters.journal.signing import signed
 from backstay.errors import BackstayError, JournalDamaged, JournalReadOnly, StoreUnreachable
-from backstay.facts import Spine, read_spine, signed_part, spine_digest, write_spine
+from backstay.facts import NO_FACTS, Spine, log_after, read_spine, signed_part, spine_digest, write_spine
 from backstay.facts.audit import Finding, Flaw
+from backstay.facts.segments import Ancestor
 from backstay.ports import Vault
 from backstay.values import Digest, VaultName, digest_of, from_stamp, stamp
 
@@ -30,7 +34,9 @@ DUE_FACTS = 1000
 PATIENCE = timedelta(seconds=10)
 """How long the last seal of a command waits for one under way: that one may have begun before our last facts."""
 _NEWEST = 100
-"""How many sealed spines a verification reads."""
+"""How many sealed spines a verification reads. One of them names every stream."""
+_FEW = 32
+"""Of so few streams, every spine names all."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -63,9 +69,9 @@ def seal_when_due(journal: OpenJournal, vaults: Iterable[Vault], *, at_the_end: 
     """Seal a spine if one is due; at the end of a command, if anything is new: nobody may come by for days. Raises as
     `seal_spine`."""
     about = journal.kept.about
-    at, count = about("spine at"), int(about("spine count") or 0)
+    at, count = about("spine at"), int(about("spine facts") or 0)
     since = None if at is None or at_the_end else journal.now() - from_stamp(at)
-    if not spine_due(journal.kept.count() - count, since):
+    if not spine_due(journal.kept.newest_number() - count, since):
         return None
     return seal_spine(journal, vaults, journal.now(), patience=PATIENCE if at_the_end else timedelta())
 
@@ -84,12 +90,12 @@ def seal_spine(
         opened = list(vaults)
         while True:
             spine = _next_spine(journal, now)
-            sealed, found = _spread(spine, opened)
+            sealed, found = _spread(journal, spine, opened)
             if found is None:
                 break
             journal.refuse_to_fork(found)
             # Sealed before a crash, and not remembered: spread that one, and go on with the next.
-            sealed, _ = _spread(found, opened)
+            sealed, _ = _spread(journal, found, opened)
             _remember(journal, found)
         if not sealed.vaults:
             said = "; ".join(f"{name}: {why}" for name, why in sealed.away) or "the plan has no vaults"
@@ -99,25 +105,37 @@ def seal_spine(
 
 
 def verify_journal(journal: OpenJournal, vaults: Iterable[Vault]) -> Audit:
-    """Verify every fact of the journal, and compare it with what was sealed. Raises JournalDamaged when the file
-    itself cannot be read."""
-    found: dict[int, Spine] = {}
+    """Verify every fact of the journal, and compare it with what was sealed: of this journal, and of those that it goes
+    on from. Raises JournalDamaged when the file itself cannot be read."""
+    writers = (*journal.after, Ancestor(journal.id, journal.kept.newest_number(), journal.key.public))
+    spines, findings, away = sealed_spines(writers, vaults, journal.epoch)
+    # Of another journal, only what was taken over from it counts; of our own, also what is not here any more.
+    known = {one.journal: one.facts for one in journal.after}
+    ours = [spine for spine in spines if spine.facts <= known.get(spine.journal, spine.facts)]
+    return Audit((*findings, *journal.verify(ours)), len(ours), away)
+
+
+def sealed_spines(
+    writers: Sequence[Ancestor], vaults: Iterable[Vault], epoch: int
+) -> tuple[list[Spine], list[Finding], tuple[tuple[VaultName, str], ...]]:
+    """The newest spines of these journals, up to an epoch, in all of the vaults, oldest first; what is wrong with them;
+    and the vaults that could not be asked, and why."""
+    found: dict[tuple[int, int], Spine] = {}
     findings: list[Finding] = []
     away: list[tuple[VaultName, str]] = []
     for vault in vaults:
         try:
-            spines, flawed = _sealed_in(journal, vault)
+            spines, flawed = _sealed_in(vault, writers, epoch)
         except BackstayError as error:
             away.append((VaultName(vault.name), error.message))
             continue
         findings += flawed
-        for spine in spines:
-            other = found.setdefault(spine.number, spine)
+        for place, spine in spines:
+            other = found.setdefault(place, spine)
             if other != spine:
                 said = f"{vault.name} has another spine {spine.number} than the vault before it"
                 findings.append(Finding(STREAM, spine.number, Flaw.SPINE, said))
-    ordered = [found[number] for number in sorted(found)]
-    return Audit((*findings, *journal.verify(ordered)), len(ordered), tuple(away))
+    return [found[place] for place in sorted(found)], findings, tuple(away)
 
 
 # ── sealing ──────────────────────────────────────────────────────────────────────────────────────
@@ -147,34 +165,48 @@ def _lock_within(lock: int, patience: timedelta) -> bool:
 
 
 def _next_spine(journal: OpenJournal, now: datetime) -> Spine:
-    about = journal.kept.about
-    number, before = int(about("spine number") or 0) + 1, about("spine digest")
+    kept = journal.kept
+    number, before = int(kept.about("spine number") or 0) + 1, kept.about("spine digest")
+    since, log = int(kept.about("spine facts") or 0), Digest(kept.about("spine log") or NO_FACTS)
+    # Counted once: what is appended meanwhile belongs to the next spine.
+    facts = kept.newest_number()
+    heads = kept.heads_at(facts)
+    whole = number % _NEWEST == 1 or len(heads) <= _FEW
     unsigned = Spine(
-        journal.id,
-        journal.epoch,
-        number,
-        now,
-        Digest(before) if before else digest_of(b""),
-        journal.heads(),
-        journal.key.public,
+        journal=journal.id,
+        epoch=journal.epoch,
+        number=number,
+        at=now,
+        before=Digest(before) if before else digest_of(b""),
+        facts=facts,
+        log=log_after(log, kept.digests(since, facts)),
+        whole=whole,
+        heads=heads if whole else kept.heads_at(facts, since),
+        signer=journal.key.public,
     )
     return replace(unsigned, signature=journal.key.sign(signed_part(unsigned)))
 
 
-def _spread(spine: Spine, vaults: list[Vault]) -> tuple[Sealed, Spine | None]:
-    """Put `spine` into every vault. Or the spine of this journal that has its number already, in one of them."""
+def _spread(journal: OpenJournal, spine: Spine, vaults: list[Vault]) -> tuple[Sealed, Spine | None]:
+    """Put the facts, then `spine`, into every vault. Or the spine of this journal that has its number already, in one
+    of them: a crash came between sealing it and remembering it, or this journal is an old copy of itself."""
     took: list[VaultName] = []
     away: list[tuple[VaultName, str]] = []
+    name, data = spine_name(spine.journal, spine.epoch, spine.number), write_spine(spine)
     for vault in vaults:
-        name, data = spine_name(spine.journal, spine.epoch, spine.number), write_spine(spine)
         try:
-            if not vault.keep_note(name, data) and (there := vault.note(name)) != data:
-                found = read_spine(there or b"")
-                if found.journal == spine.journal and signed(found, spine.signer):
-                    return Sealed(spine.number, tuple(took), tuple(away)), found
-                away.append((VaultName(vault.name), f"somebody else's {name} is there"))
+            # Looked at first: a journal that was set back must not seal its other history.
+            there = vault.note(name)
+            if there is None:
+                send_facts(journal, vault, spine.facts)
+                there = data if vault.keep_note(name, data) else vault.note(name) or b""
+            if there == data:
+                took.append(VaultName(vault.name))
                 continue
-            took.append(VaultName(vault.name))
+            found = read_spine(there)
+            if found.journal == spine.journal and signed(found, spine.signer):
+                return Sealed(spine.number, tuple(took), tuple(away)), found
+            away.append((VaultName(vault.name), f"somebody else's {name} is there"))
         except BackstayError as error:
             away.append((VaultName(vault.name), error.message))
     return Sealed(spine.number, tuple(took), tuple(away)), None
@@ -185,7 +217,8 @@ def _remember(journal: OpenJournal, spine: Spine) -> None:
         "spine number": str(spine.number),
         "spine digest": spine_digest(spine),
         "spine at": stamp(spine.at),
-        "spine count": str(sum(head.seq for head in spine.heads.values())),
+        "spine facts": str(spine.facts),
+        "spine log": spine.log,
     }
     journal.kept.note(notes, unless=_newer(spine.number))
 
@@ -197,30 +230,36 @@ def _newer(number: int) -> Callable[[Callable[[str], str | None]], bool]:
 # ── comparing ────────────────────────────────────────────────────────────────────────────────────
 
 
-def _sealed_in(journal: OpenJournal, vault: Vault) -> tuple[list[Spine], list[Finding]]:
-    """The newest spines of this journal in one vault, and what is wrong with them."""
-    names = [
-        (int(number), name)
-        for name in vault.notes("spine/")
-        if (number := name.rpartition("/")[2]).isdecimal() and _epoch_fits(journal, name)
-    ]
-    spines: list[Spine] = []
+def _sealed_in(
+    vault: Vault, writers: Sequence[Ancestor], upto: int
+) -> tuple[list[tuple[tuple[int, int], Spine]], list[Finding]]:
+    """The newest spines of some journals in one vault, each with its place in their order, and what is wrong there."""
+    order = {one.journal: place for place, one in enumerate(writers)}
+    signers = {one.journal: one.signer for one in writers}
+    spines: list[tuple[tuple[int, int], Spine]] = []
     findings: list[Finding] = []
-    for number, name in sorted(names)[-_NEWEST:]:
+    for number, name in _newest_names(vault.notes("spine/"), order.keys(), upto):
         try:
             spine = read_spine(vault.note(name) or b"")
         except JournalDamaged:
             findings.append(Finding(STREAM, number, Flaw.SPINE, f"{name} in {vault.name} cannot be read"))
             continue
-        if spine.journal != journal.id:
+        if spine.journal not in signers:
             continue
-        if not signed(spine, journal.key.public):
+        if not signed(spine, signers[spine.journal]):
             findings.append(Finding(STREAM, number, Flaw.SPINE, f"the signature of {name} in {vault.name} is wrong"))
         else:
-            spines.append(spine)
+            spines.append(((order[spine.journal], number), spine))
     return spines, findings
 
 
-def _epoch_fits(journal: OpenJournal, name: str) -> bool:
-    epoch = name.removeprefix("spine/").partition("/")[0]
-    return epoch == f"0-{journal.id}" or (epoch.isdecimal() and 0 < int(epoch) <= journal.epoch)
+def _newest_names(names: Iterable[str], journals: Collection[str], upto: int) -> list[tuple[int, str]]:
+    found: list[tuple[int, int, str]] = []
+    for name in names:
+        parts = name.split("/")
+        if len(parts) != 3 or not parts[2].isdecimal() or len(parts[2]) > 12:
+            continue
+        epoch, _, id = parts[1].partition("-")
+        if epoch.isdecimal() and len(epoch) < 10 and int(epoch) <= upto and (not id or id in journals):
+            found.append((int(epoch), int(parts[2]), name))
+    return [(number, name) for _, number, name in sorted(found)[-_NEWEST:]]

@@ -29,7 +29,7 @@ from backstay.errors import (
     Usage,
 )
 from backstay.facts import Fact, Head, Recorded, Spine, genesis, link, read_fact, write_fact
-from backstay.facts.audit import Finding, Row, audit, next_moment, next_row, recorded
+from backstay.facts.audit import Finding, Row, audit, next_moment, next_row, recorded, walk
 from backstay.ports import Clock
 from backstay.values import Digest, StreamName, from_stamp, stamp
 
@@ -106,10 +106,7 @@ class SqliteJournal:
             for text in texts:
                 last = next_row(stream, last, at, text)
                 rows.append(last)
-            self._db.executemany(
-                "INSERT INTO facts (stream, seq, at, body, before, digest) VALUES (?, ?, ?, ?, ?, ?)",
-                [(row.stream, row.seq, stamp(row.at), row.body, row.before, row.digest) for row in rows],
-            )
+            self._insert(rows)
             if rows:
                 self._db.execute("REPLACE INTO heads VALUES (?, ?, ?)", (stream, rows[-1].seq, rows[-1].digest))
         return [recorded(row, read_fact(row.body)) for row in rows]
@@ -187,11 +184,6 @@ class SqliteJournal:
             self._db.executemany("REPLACE INTO about VALUES (?, ?)", list(notes.items()))
             return True
 
-    def count(self) -> int:
-        """How many facts there are, in all streams."""
-        with self._edge("reading"), self._lock:
-            return int(self._db.execute("SELECT coalesce(sum(seq), 0) FROM heads").fetchone()[0])
-
     def verify(self, spines: Sequence[Spine]) -> list[Finding]:
         """What is wrong with this journal, and what could not be verified. `spines` of this journal, signatures
         checked. Raises JournalDamaged when the file itself cannot be read."""
@@ -203,11 +195,63 @@ class SqliteJournal:
             self._db.execute("BEGIN")
             try:
                 query = f"SELECT {_COLUMNS} FROM facts ORDER BY stream, seq, position"
-                return audit((_row(columns) for columns in self._db.execute(query)), heads, spines)
+                walked = walk(self._in_order(), spines)
+                return audit((_row(columns) for columns in self._db.execute(query)), heads, spines, walked)
             finally:
                 self._db.execute("ROLLBACK")
 
+    # ── what goes to the vaults, and comes back ──────────────────────────────────────────────────
+
+    def rows(self, first: int, last: int) -> list[Row]:
+        """The facts `first` to `last` as they are stored, by their numbers in the order of appending."""
+        return self._select("WHERE position BETWEEN ? AND ? ORDER BY position", (first, last))
+
+    def heads_at(self, facts: int, since: int = 0) -> dict[StreamName, Head]:
+        """The ends that streams had when there were so many facts; only of those that grew after the first `since`."""
+        query = "SELECT stream, max(seq), digest FROM facts WHERE position > ? AND position <= ? GROUP BY stream"
+        with self._edge("reading"), self._lock:
+            found = self._db.execute(query, (since, facts)).fetchall()
+        return {StreamName(stream): Head(seq, Digest(digest)) for stream, seq, digest in found}
+
+    def digests(self, since: int, facts: int) -> list[Digest]:
+        """Of the facts after `since`, up to `facts`."""
+        query = "SELECT digest FROM facts WHERE position > ? AND position <= ? ORDER BY position"
+        with self._edge("reading"), self._lock:
+            return [Digest(digest) for (digest,) in self._db.execute(query, (since, facts))]
+
+    def newest_number(self) -> int:
+        """The number of the newest fact, in the order of appending: facts are never removed, so also their count."""
+        with self._edge("reading"), self._lock:
+            return int(self._db.execute("SELECT coalesce(max(position), 0) FROM facts").fetchone()[0])
+
+    def lay(self, rows: Sequence[Row], notes: Mapping[str, str]) -> None:
+        """Begin with the facts of another journal, whole, as they were stored there; those of an earlier beginning go.
+        Raises JournalConflict when there is a fact of its own here: two histories are never mixed."""
+        ends = {row.stream: (row.seq, row.digest) for row in rows}
+        with self._edge("writing"), self._transaction():
+            if self.newest_number() != int(self.about("laid") or 0):
+                raise JournalConflict(
+                    f"the journal in {self.path.parent} has facts of its own already",
+                    hint="use a fresh folder; what is there stays as it is",
+                )
+            for table in ("facts", "heads", "sqlite_sequence"):
+                self._db.execute(f"DELETE FROM {table}")
+            self._insert(rows)
+            self._db.execute("REPLACE INTO about VALUES ('laid', ?)", (str(len(rows)),))
+            self._db.executemany("REPLACE INTO heads VALUES (?, ?, ?)", [(name, *end) for name, end in ends.items()])
+            self._db.executemany("REPLACE INTO about VALUES (?, ?)", list(notes.items()))
+
     # ── inside ───────────────────────────────────────────────────────────────────────────────────
+
+    def _insert(self, rows: Sequence[Row]) -> None:
+        self._db.executemany(
+            f"INSERT INTO facts ({_COLUMNS}) VALUES (?, ?, ?, ?, ?, ?)",
+            [(row.stream, row.seq, stamp(row.at), row.body, row.before, row.digest) for row in rows],
+        )
+
+    def _in_order(self) -> Iterator[tuple[StreamName, int, Digest]]:
+        for stream, seq, digest in self._db.execute("SELECT stream, seq, digest FROM facts ORDER BY position"):
+            yield StreamName(str(stream)), seq if type(seq) is int else 0, Digest(str(digest))
 
     @contextmanager
     def _transaction(self) -> Generator[None]:
