@@ -305,22 +305,16 @@ class NoSuchRun(BackstayError):
 # ── 7x: stores, and what is done with a vault ────────────────────────────────────────────────────
 
 
-class BucketMissing(BackstayError):
-    """The bucket of a vault is not there, or not in this region."""
-
-    code = 70
-
-
-class StoreUnsuitable(BackstayError):
-    """A store does not do what a vault needs of it."""
-
-    code = 71
-
-
 class ObjectLocked(BackstayError):
     """A lock forbids to delete this before its time."""
 
     code = 72
+
+
+class VaultUnsound(BackstayError):
+    """A vault is not what it should be: something in it is damaged or missing, or it shows an older state."""
+
+    code = 77
 
 
 class EpochTaken(BackstayError):

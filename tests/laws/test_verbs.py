@@ -36,6 +36,7 @@ from backstay.ports import Seen
 from backstay.values import ComponentName, RunId, SiteName, StepId, from_stamp
 from backstay.verbs import VERBS, Dry, Guarded, Placed, PortWorld
 from backstay.verbs.outcomes import LATER, outcome_of
+from backstay.verify import NoneGood, candidates, choose
 from fix_memory import RUN, System, acting, memory_system
 from fix_story import DATABASE, LOCAL, PRIMARY, words
 
@@ -106,6 +107,23 @@ def test_the_damaged_state_is_kept_and_the_restored_one_begins_a_line_of_its_own
     assert database.kept == {f"preserved-{RUN}": old}
     assert given["2.2-restore-database.kept"] == f"preserved-{RUN}"
     assert given["2.2-restore-database.lineage"] != old.lineage
+
+
+def test_a_point_that_a_restore_finds_damaged_is_not_chosen_again(system: System) -> None:
+    """It was proven an hour ago, and would be the newest proven point until somebody proves it again."""
+    (vault,) = system.world.vaults.values()
+    (taken,) = vault.points()
+    vault.damage(taken.id, next(one.path for one in vault.open(taken.id).entries() if one.size_bytes))
+    steps = steps_of(system)
+    restore = next(n for n, step in enumerate(steps) if isinstance(step.verb, Restore))
+    given = perform(system, steps[:restore])
+    outcome = PortWorld(system.estate).do(replace(acting(run=RUN), step=steps[restore].id), steps[restore], given)
+    assert isinstance(outcome, Impossible)
+    known = candidates(system.history(DATABASE), DATABASE)
+    for origin in ("proven", "newest", taken.id):
+        found = choose(origin, known, system.clock.now())
+        assert isinstance(found, NoneGood), origin
+    assert "B01" in found.reasons[0].why
 
 
 def test_doing_everything_twice_has_each_effect_once(system: System) -> None:

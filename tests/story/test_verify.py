@@ -9,10 +9,10 @@ from typing import Any, cast
 import pytest
 
 from backstay.errors import BackstayError, Damaged, DiskFull, ObjectMissing, ToolFailed, ToolMissing
-from backstay.facts import LineageBegan, NotVerified, PointTaken, Proven, Refuted, Rung, Verdict
+from backstay.facts import LineageBegan, NotVerified, PointTaken, Proof, Proven, Refuted, Rung, Verdict
 from backstay.history import Line, Segment, history
 from backstay.plan import Compare, Expectation, Objectives, OneOf, Prove, Within
-from backstay.values import Between, LineageId, PointId, RunId, span
+from backstay.values import Between, LineageId, PointId, RunId, VaultName, span
 from backstay.verify import (
     Answer,
     Candidates,
@@ -30,6 +30,7 @@ from backstay.verify import (
     exact,
     judge,
     last_known_good,
+    of_bytes,
     stale,
     stopped,
     volume,
@@ -345,6 +346,25 @@ def test_a_sample_does_not_take_back_what_a_full_proof_refuted() -> None:
     assert isinstance(choose("proven", Candidates((point_,), (wrong, sample)), NOW), NoneGood)
     assert isinstance(choose("proven", Candidates((point_,), (wrong, sample, again)), NOW), Chosen)
     assert isinstance(choose("proven", Candidates((point_,), (sample,)), NOW), Chosen)
+
+
+def test_bytes_that_were_healed_take_back_what_was_said_of_them_and_of_nothing_else() -> None:
+    """A check of the vault found damage, a repair mended it: what was proven before was proven of these very bytes."""
+    vault, later = VaultName("local"), (at("05:00"), at("05:00"))
+    damaged = of_bytes(NEW, vault, (at("04:00"), at("04:00")), Verdict.FAILED, "1 file cannot be read")
+    healed = of_bytes(NEW, vault, later, Verdict.PASSED, "every byte was read")
+    elsewhere = of_bytes(NEW, VaultName("offsite"), later, Verdict.PASSED, "every byte was read")
+    wrong = proof(NEW, at("03:30"), check(), WRONG)
+
+    def chosen(*proofs: Proof) -> bool:
+        return isinstance(choose("proven", Candidates((NEW,), proofs), NOW), Chosen)
+
+    assert not chosen(GOOD_NEW, damaged)
+    assert chosen(GOOD_NEW, damaged, healed)
+    assert not chosen(GOOD_NEW, damaged, elsewhere)
+    assert not chosen(damaged, healed), "to read every byte is not to restore it"
+    assert not chosen(GOOD_NEW, wrong, damaged, healed), "a wrong answer is not taken back by bytes"
+    assert not chosen(GOOD_NEW, healed, of_bytes(NEW, vault, (at("06:00"), at("06:00")), Verdict.FAILED, "again"))
 
 
 def test_a_point_whose_clock_was_ahead_is_not_the_newest() -> None:

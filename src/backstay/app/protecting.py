@@ -15,12 +15,21 @@ from backstay.app.home import Home
 from backstay.app.laying import Laid, lay_down
 from backstay.app.walls import refuse_swallowed
 from backstay.engine.routine import Note
-from backstay.errors import BackstayError, Cancelled, NoProvenPoint, NoSuchPoint, NotSupported
+from backstay.errors import (
+    BackstayError,
+    Cancelled,
+    Damaged,
+    NoProvenPoint,
+    NoSuchPoint,
+    NotSupported,
+    ObjectMissing,
+)
 from backstay.facts import Point, PointTaken, Proof, ProofGiven, RoutineBegan, RoutineFailed
 from backstay.history import taken_order
 from backstay.plan import PRIMARY, Component
 from backstay.ports import Acting, Progress, Vault
 from backstay.values import ComponentName, PointId, VaultName, listed
+from backstay.verbs.component import refute
 from backstay.verbs.routine import Routine, look_taken, prove_point, take_point
 
 Screen = Callable[[str], AbstractContextManager[Progress]]
@@ -251,4 +260,9 @@ def restore_to(home: Home, component: str, to: Path, point: str | None, progress
             detail="nothing was written",
             hint=f"`backstay points {component}` lists those of {component}",
         )
-    return Laid(found, name, lay_down(home.vault(name).open(found.id), to.absolute(), progress))
+    vault, began = home.vault(name), home.clock.now()
+    try:
+        return Laid(found, name, lay_down(vault.open(found.id), to.absolute(), progress))
+    except (Damaged, ObjectMissing) as error:
+        refute(vault, found, error, (began, home.clock.now()))
+        raise

@@ -41,7 +41,7 @@ def backup(*components: str, due: Annotated[bool, Parameter(negative="")] = Fals
 
     page = Page(common)
     home = page.home()
-    came = protecting.backup(home, components, lambda title: _screen(page, home.clock.elapsed, title), only_due=due)
+    came = protecting.backup(home, components, lambda title: work_screen(page, home.clock.elapsed, title), only_due=due)
     for one in came:
         _say_backup(page, one)
     if not came:
@@ -122,7 +122,7 @@ def verify(
     page = Page(common)
     home = page.home()
     came = protecting.prove(
-        home, components, lambda title: _screen(page, home.clock.elapsed, title), point=point, tier=tier
+        home, components, lambda title: work_screen(page, home.clock.elapsed, title), point=point, tier=tier
     )
     for one in came:
         _say_proof(page, one, details)
@@ -161,7 +161,7 @@ def restore(
 
     page = Page(common, vault)
     home = page.home()
-    with _screen(page, home.clock.elapsed, f"restoring {component}") as progress:
+    with work_screen(page, home.clock.elapsed, f"restoring {component}") as progress:
         laid = protecting.restore_to(home, component, to, point, progress)
     p = laid.point
     page.say(f"✔ {p.component} as of {local(p.moment)} UTC ({p.newest_source}) is in {to}")
@@ -182,7 +182,7 @@ def _age(age: "timedelta") -> str:
 
 
 @contextmanager
-def _screen(page: "Page", elapsed: "object", title: str) -> "Generator[Progress]":
+def work_screen(page: "Page", elapsed: "object", title: str) -> "Generator[Progress]":
     from collections.abc import Callable
     from typing import cast
 

@@ -97,6 +97,9 @@ class Fetching:
         try:
             data = memoryview(self.shelf.read(run[0], start, run[-1].offset + run[-1].length - start))
         except _AMISS as error:
+            if self.shelf.unveiled(self.shelf.data_key(run[0])):
+                yield from self._fetch_run(run, places)
+                return
             for frame in run:
                 if len(run) > 1 and isinstance(error, Damaged):  # a pack that is cut short still has its first frames
                     yield from self._fetch_run([frame], places)
@@ -111,12 +114,15 @@ class Fetching:
         try:
             plain = memoryview(self.shelf.open_data(frame, sealed))
         except _AMISS as error:
-            yield from (self._fetch_moved(located, frame, error) for located in wanted)
+            if self.shelf.unveiled(self.shelf.data_key(frame)):
+                yield from self._fetch_run([frame], {frame: wanted})
+            else:
+                yield from (self._fetch_moved(located, frame, error) for located in wanted)
             return
         for located in wanted:
             try:
                 data = self._verified(located.chunk, frame, located.chunk.at, plain)
-            except Damaged as error:
+            except Damaged as error:  # an index may know better than the map
                 yield self._fetch_moved(located, frame, error)
             else:
                 yield located, data

@@ -44,7 +44,7 @@ class FrameKind(IntEnum):
 
 
 LARGEST_PLAIN = {
-    FrameKind.DATA: 4 << 20, FrameKind.NODE: 16 << 20, FrameKind.INDEX: 256 << 20, FrameKind.BODY: 256 << 20,
+    FrameKind.DATA: 4 << 20, FrameKind.NODE: 16 << 20, FrameKind.INDEX: 16 << 20, FrameKind.BODY: 256 << 20,
 }  # fmt: skip
 """A frame that says to be larger is not ours: nobody makes us set aside more memory than this."""
 
@@ -146,7 +146,7 @@ class Cipher:
         try:
             compressed = self._aead.decrypt(nonce(ordinal), frame[FRAME_HEAD.size :], self._prefix + head)
         except InvalidTag:
-            raise ValueError("its seal is broken") from None
+            raise ValueError("its bytes were changed (its seal is broken)") from None
         return inflated(compressed, plain_size, inflate)
 
 

@@ -28,6 +28,12 @@ KEYS = "keys/"
 
 _POINT = re.compile(r"(\d{8})t(\d{6})z-([0-9a-f]{8})\Z")
 _POINT_ID = re.compile(r"\d{8}T\d{6}Z-[0-9a-f]{8}\Z")
+_BOX = re.compile(
+    r"proofs/[a-z0-9-]+/\d{8}t\d{6}z-[0-9a-f]{8}/[0-9a-f]{32}"
+    r"|holds/[a-z0-9-]+/[0-9a-f]{32}"
+    r"|marks/[a-z0-9-]+/[a-z0-9-]+"
+    r"|index/[a-z0-9-]+/[0-9]{12}/(?:complete|[0-9a-f]+)"
+)
 _PLAIN = re.compile(r"[a-z0-9./-]")
 
 
@@ -77,6 +83,18 @@ def read_point(key: Key) -> tuple[ComponentName, PointId]:
         raise ValueError(f"{key!r} is no name of a point")
     day, time, rest = found.groups()
     return ComponentName(parts[1]), PointId(f"{day}T{time}Z-{rest}")
+
+
+def is_box(key: Key) -> bool:
+    """Whether `key` is the name of a box. What is named otherwise below the prefixes of boxes is a stranger's."""
+    if key.startswith(("points/", "reserved/")):
+        return is_point(key)
+    if key.startswith("notes/"):
+        try:
+            return bool(read_note(key))
+        except ValueError:
+            return False
+    return _BOX.fullmatch(key) is not None
 
 
 def proof(component: ComponentName, point: PointId, digest: bytes) -> Key:

@@ -13,7 +13,7 @@ import zstandard
 from blake3 import blake3
 
 from backstay.errors import Damaged, ObjectMissing
-from backstay.ports import Key, Store
+from backstay.ports import Key, Store, versioned
 from backstay.values import ComponentName
 from backstay.vault import names
 from backstay.vault.frames import Cipher, FrameKind, Head, What, cipher, head_size, read_head
@@ -21,6 +21,7 @@ from backstay.vault.index import Index
 from backstay.vault.keys import Opened
 from backstay.vault.nodes import (
     Branch,
+    Chunk,
     Chunks,
     Item,
     Named,
@@ -54,6 +55,10 @@ class Recent:
             while len(self._held) > self._limit:
                 self._held.popitem(last=False)
         return value
+
+    def forget(self) -> None:
+        with self._lock:
+            self._held.clear()
 
 
 class Shelf:
@@ -111,6 +116,13 @@ class Shelf:
         except ValueError as error:
             raise damaged(self.data_key(place), self.component, str(error), place) from None
 
+    def read_chunk(self, chunk: Chunk, place: Place, at: int) -> bytes:
+        """The bytes of one chunk that begins at `at` in a frame, verified. Raises Damaged, ObjectMissing, WrongKey."""
+        plain = self.open_data(place, self.read(place, place.offset, place.length))[at : at + chunk.size]
+        if len(plain) != chunk.size or self.opened.chunk_id(plain) != chunk.id:
+            raise damaged(self.data_key(place), self.component, "it holds another chunk than it should", place)
+        return plain
+
     def zeros(self, size: int) -> bytes:
         """The id of so many zeros."""
         return self._nodes.get(b"zeros%d" % size, lambda: self.opened.chunk_id(bytes(size)))
@@ -127,11 +139,22 @@ class Shelf:
             raise error
         return found
 
+    def unveiled(self, key: Key) -> bool:
+        """Whether something lay on the object that we wrote, in a store that keeps versions. From now on ours is read:
+        then it is worth another try."""
+        store = versioned(self.store)
+        if store is None or not store.pin(key):
+            return False
+        self._ciphers.forget()
+        return True
+
     def node(self, ref: Ref) -> bytes:
         """The bytes of a node, verified. Raises Damaged, ObjectMissing."""
         try:
             return self.node_at(ref.id, ref.place)
         except (Damaged, ObjectMissing) as error:
+            if self.unveiled(names.node_pack(self.component, ref.place.pack)):
+                return self.node(ref)
             return self.node_at(ref.id, self.elsewhere(ref.id, ref.place, error)[0])
 
     def node_at(self, id: bytes, place: Place) -> bytes:

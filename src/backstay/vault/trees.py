@@ -35,14 +35,15 @@ from backstay.vault.shelf import Shelf
 MOST_ITEMS = 1024
 MOST_PAGE_BYTES = 1 << 20
 IMPLIED_MODE = 0o700
-_LONGEST_PATH = 4096
+LONGEST_PATH = 4096
+"""In bytes."""
 
 
 def path_key(path: str) -> bytes:
     """How a path is sorted: a folder, then everything below it. Raises PathEscapes for a path that leads out."""
     raw = path.encode("utf-8", "surrogateescape")
     parts = raw.split(b"/")
-    if any(part in (b"", b".", b"..") or len(part) > 255 for part in parts) or b"\0" in raw or len(raw) > _LONGEST_PATH:
+    if any(part in (b"", b".", b"..") or len(part) > 255 for part in parts) or b"\0" in raw or len(raw) > LONGEST_PATH:
         raise PathEscapes(
             f"{path!r} cannot be a path in a recovery point", detail="relative, no empty part, no . or .."
         )
@@ -246,6 +247,9 @@ class Tree:
                 stack.pop()
                 continue
             here = f"{at}/{shown(item.name)}" if at else shown(item.name)
+            if len(stack) * 2 > LONGEST_PATH or len(here) > LONGEST_PATH:
+                # No writer of ours makes one; somebody who may write could make a tree that never ends.
+                raise PathEscapes(f"a path in this recovery point is longer than any may be: {here[:80]!r}…")
             yield here, item
             if item.kind is Kind.FOLDER:
                 stack.append((here, self.items(item.content)))

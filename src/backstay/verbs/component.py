@@ -6,13 +6,15 @@ How long preserving may take, and that a run goes on without it where the plan a
 
 from collections.abc import Mapping
 from dataclasses import replace
+from datetime import datetime
 
-from backstay.errors import NoProvenPoint
-from backstay.facts import DidNot, Happened, Outcome, Sight, Succeeded
+from backstay.errors import BackstayError, Damaged, NoProvenPoint, ObjectMissing
+from backstay.facts import DidNot, Happened, Outcome, Point, Sight, Succeeded, Verdict
 from backstay.plan import Preserve, Restore
-from backstay.ports import Keeper
+from backstay.ports import Keeper, Vault
 from backstay.values import ComponentName, PointId, VaultName
 from backstay.verbs.estate import Scene
+from backstay.verify import of_bytes, stopped
 
 # ── preserve ─────────────────────────────────────────────────────────────────────────────────────
 
@@ -36,11 +38,28 @@ def _preserve(scene: Scene) -> Preserve:
 def restore(scene: Scene) -> Outcome:
     verb = _restore(scene)
     point, vault = chosen(scene.given, verb.component)
-    reader = scene.estate.vault(vault).open(point)
-    outcome = _keeper(scene, verb.component).restore(reader, scene.acting, beside=verb.beside)
+    opened = scene.estate.vault(vault)
+    reader = opened.open(point)
+    began = scene.estate.clock.now()
+    try:
+        outcome = _keeper(scene, verb.component).restore(reader, scene.acting, beside=verb.beside)
+    except (Damaged, ObjectMissing) as error:
+        refute(opened, reader.point, error, (began, scene.estate.clock.now()))
+        raise
     if isinstance(outcome, Succeeded):
         return replace(outcome, values=_named(scene, outcome.values))
     return outcome
+
+
+def refute(vault: Vault, point: Point, error: BackstayError, during: tuple[datetime, datetime]) -> bool:
+    """Write beside the point that its bytes are damaged: whoever chooses next must not meet it by surprise. Gives
+    whether that could be written. It raises nothing: the damage itself is what people have to hear of."""
+    said = stopped(error).said
+    try:
+        vault.keep_proof(of_bytes(point, VaultName(vault.name), during, Verdict.FAILED, said))
+    except BackstayError:
+        return False
+    return True
 
 
 def look_restored(scene: Scene) -> Sight:

@@ -14,9 +14,12 @@ from backstay.verify.checks import Tolerance as Tolerance
 from backstay.verify.checks import Tried as Tried
 from backstay.verify.checks import Unanswered as Unanswered
 from backstay.verify.checks import age as age
+from backstay.verify.checks import bytes_passed as bytes_passed
 from backstay.verify.checks import content as content
 from backstay.verify.checks import judge as judge
 from backstay.verify.checks import late as late
+from backstay.verify.checks import of_bytes as of_bytes
+from backstay.verify.checks import only_bytes_failed as only_bytes_failed
 from backstay.verify.checks import stopped as stopped
 from backstay.verify.checks import volume as volume
 from backstay.verify.choice import Candidates as Candidates

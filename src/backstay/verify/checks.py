@@ -229,6 +229,23 @@ def _whole(length: timedelta) -> timedelta:
     return timedelta(seconds=int(length.total_seconds()))
 
 
+def of_bytes(point: Point, vault: VaultName, during: tuple[datetime, datetime], verdict: Verdict, said: str) -> Proof:
+    """What somebody found out about a point's bytes who was not out to prove it: a check of the whole vault, or a
+    restore that met damage. `during`: when it began and ended."""
+    found = CheckResult("B01", Rung.BYTES, "bytes", verdict, said)
+    return Proof(point.id, point.component, vault, "bytes", *during, restore_took=None, checks=(found,))
+
+
+def only_bytes_failed(proof: Proof) -> bool:
+    """Whether all that speaks against the point is that its bytes could not be read from the vault."""
+    failed = [check.code for check in proof.checks if check.verdict is Verdict.FAILED and check.rung is not Rung.CLOCK]
+    return bool(failed) and set(failed) == {"B01"}
+
+
+def bytes_passed(proof: Proof) -> bool:
+    return any(check.code == "B01" and check.verdict is Verdict.PASSED for check in proof.checks)
+
+
 def content(proof: Proof) -> Result:
     """What the proof says of the data, whatever the clock says of the promise."""
     return replace(proof, checks=tuple(check for check in proof.checks if check.rung is not Rung.CLOCK)).result()

@@ -15,7 +15,7 @@ from backstay.history import History, Line, active_holds, taken_order
 from backstay.plan import Prove
 from backstay.values import Between, ComponentName, PointId, VaultName, say_moment
 from backstay.verify.answers import exact
-from backstay.verify.checks import CLOCK_TOLERANCE, content, late
+from backstay.verify.checks import CLOCK_TOLERANCE, bytes_passed, content, late, only_bytes_failed
 
 
 @dataclass(frozen=True, slots=True)
@@ -91,8 +91,12 @@ def stale(proof: Proof | None, point: Point, rule: Prove, now: datetime) -> Stal
 
 def decisive(point: PointId, proofs: Iterable[Proof]) -> tuple[Proof, Result] | None:
     """The newest proof that says yes or no about the data; else the newest that says why it could not tell. A yes
-    counts only against a no that looked no closer: a sample does not see what a full proof saw."""
+    counts only against a no that looked no closer: a sample does not see what a full proof saw.
+
+    Damage in a vault can be healed. When all bytes were read since, and each was what was written, the no that stood
+    on them alone is taken back, and what was said before holds again: it was said about the same bytes."""
     own = sorted((proof for proof in proofs if proof.point == point), key=lambda proof: proof.ended, reverse=True)
+    own = [proof for number, proof in enumerate(own) if not _healed(proof, own[:number])]
     judged = [(proof, content(proof)) for proof in own]
     clear = [pair for pair in judged if not isinstance(pair[1], NotVerified)]
     if clear and isinstance(clear[0][1], Proven):
@@ -101,6 +105,10 @@ def decisive(point: PointId, proofs: Iterable[Proof]) -> tuple[Proof, Result] | 
         if found is not None and isinstance(found[1], Refuted):
             return found
     return next(iter(clear or judged), None)
+
+
+def _healed(proof: Proof, later: Sequence[Proof]) -> bool:
+    return only_bytes_failed(proof) and any(one.vault == proof.vault and bytes_passed(one) for one in later)
 
 
 def barred(point: Point, holds: Iterable[Hold], line: Line) -> str | None:

@@ -1,0 +1,326 @@
+"""Looking at whole vaults, and saying in the vaults what was found: a point that is damaged must not be chosen by
+surprise."""
+
+import hashlib
+from collections.abc import Callable, Sequence
+from contextlib import AbstractContextManager, suppress
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+from functools import partial
+
+from backstay.app.driving import new_run
+from backstay.app.home import Home
+from backstay.errors import (
+    BackstayError,
+    JournalConflict,
+    PlanMissing,
+    PointNotVerified,
+    Usage,
+    VaultUnsound,
+)
+from backstay.facts import Point, PointMissing, Proof, ProofGiven, Verdict
+from backstay.ports import Progress
+from backstay.values import ComponentName, PointId, StreamName, VaultName, count, is_name, say_size, say_span
+from backstay.vault import Repository
+from backstay.vault.checks import Asked, Examination, Finding, PointSeen, Weight
+from backstay.vault.ledger import Ledger, Readings
+from backstay.vault.names import is_point_id
+from backstay.verify import bytes_passed, of_bytes
+from backstay.verify.freshness import AsNew, Freshness, Head, Older, Unremembered, freshness, heads, remembered
+
+Screen = Callable[[str], AbstractContextManager[Progress]]
+Tell = Callable[[VaultName, Finding], None]
+
+
+@dataclass(frozen=True, slots=True)
+class Checked:
+    """What one look at one vault showed."""
+
+    vault: VaultName
+    points: tuple[PointSeen, ...]
+    objects: int
+    read_bytes: int
+    readings: Readings
+    freshness: Freshness
+    heads: tuple[Head, ...]
+    damaged: int
+    """Findings by weight."""
+    unknown: int
+    noted: int
+    said: tuple[str, ...] = ()
+    """What became of what was found: proofs that were written, and why some could not be."""
+    code: int = 0
+
+
+@dataclass(frozen=True, slots=True)
+class Closed:
+    """A vault that could not even be opened."""
+
+    vault: VaultName
+    error: BackstayError
+
+    @property
+    def code(self) -> int:
+        return self.error.code
+
+
+@dataclass(frozen=True, slots=True)
+class Wanted:
+    """What the person asked for."""
+
+    vaults: Sequence[str] = ()
+    percent: float = 0
+    heads: Sequence[Head] = ()
+
+
+def read_percent(text: str) -> float:
+    """`5%` or `2.5%`. Raises Usage."""
+    try:
+        value = float(text.removesuffix("%"))
+    except ValueError:
+        value = 0
+    if not 0 < value <= 100:
+        raise Usage(f"{text!r} is no percentage between 0% and 100%", hint="--read-data 5%, or --read-data for all")
+    return value
+
+
+def read_head(text: str) -> Head:
+    """`database/20261122T204437Z-7f3a9c1d`, as a check prints it. Raises Usage."""
+    component, _, point = text.strip().partition("/")
+    if not is_name(component) or not is_point_id(point):
+        raise Usage(
+            f"{text!r} is no head of a vault",
+            hint="a head is a component and its newest point, as `backstay vault check` prints it at its end",
+        )
+    return ComponentName(component), PointId(point)
+
+
+def chosen(home: Home, names: Sequence[str]) -> list[VaultName]:
+    """The vaults that were named, or all. Raises UnknownName."""
+    if home.asked.vault is not None:
+        return list(home.vaults)
+    return [home.plan.vault(name).name for name in dict.fromkeys(names)] or list(home.plan.vaults)
+
+
+def check(home: Home, wanted: Wanted, screen: Screen, tell: Tell) -> list[Checked | Closed]:
+    """Look at each vault; `tell` hears of everything that is wrong, as it is found. One that cannot be opened does not
+    keep the others from being looked at."""
+    found: list[Checked | Closed] = []
+    for name in chosen(home, wanted.vaults):
+        try:
+            vault = home.vault(name)
+        except BackstayError as error:
+            found.append(Closed(name, error))
+        else:
+            found.append(_check(home, vault, wanted, screen, partial(tell, name)))
+    if _has_journal(home):
+        home.seal()
+    return found
+
+
+def _check(home: Home, vault: Repository, wanted: Wanted, screen: Screen, tell: Callable[[Finding], None]) -> Checked:
+    name = VaultName(vault.name)
+    began, weights = home.clock.now(), dict.fromkeys(Weight, 0)
+    with ledger_of(home, vault, bool(wanted.percent)) as ledger, screen(f"checking {name}") as progress:
+        looked = Examination(vault, ledger, began, Asked(wanted.percent), progress)
+        for finding in looked.findings():
+            weights[finding.weight] += 1
+            tell(finding)
+        readings = looked.readings
+    fresh = _freshness(home, name, looked.points, wanted.heads)
+    all_read = wanted.percent >= 100 and not weights[Weight.UNKNOWN]
+    said = write_down(home, vault, looked.points, (began, home.clock.now()), all_read=all_read)
+    if isinstance(fresh, Older) and _has_journal(home):
+        _alarm(home, name, fresh)
+    code = 0
+    if (
+        weights[Weight.DAMAGED]
+        or any(point.standing is Weight.DAMAGED for point in looked.points)
+        or isinstance(fresh, Older)
+    ):
+        code = VaultUnsound.code
+    elif weights[Weight.UNKNOWN] or isinstance(fresh, Unremembered) or not vault.root_known:
+        code = PointNotVerified.code
+    return Checked(
+        name, tuple(looked.points), looked.objects, looked.read_bytes, readings, fresh, heads(vault.survey()[0]),
+        weights[Weight.DAMAGED], weights[Weight.UNKNOWN], weights[Weight.NOTE], said, code,
+    )  # fmt: skip
+
+
+def ledger_of(home: Home, vault: Repository, reading: bool) -> Ledger:
+    """One for each vault and place: a copy of a vault in another place has to be read by itself."""
+    if not reading and not _state_is_there(home):
+        return Ledger(None)
+    place = hashlib.sha256(vault.store.describe().encode()).hexdigest()[:8]
+    return Ledger(home.state / "ledger" / f"{vault.opened.vault.hex()}-{place}.db")
+
+
+def _state_is_there(home: Home) -> bool:
+    """A look without a plan leaves nothing behind, unless it has something to remember."""
+    if home.asked.state is not None:
+        return True
+    return _has_plan(home) or (home.here / ".backstay").is_dir()
+
+
+def _has_plan(home: Home) -> bool:
+    try:
+        return home.plan_path.exists()
+    except PlanMissing:
+        return False
+
+
+def _has_journal(home: Home) -> bool:
+    """With --vault, nobody says which vault of the plan it is: then the journal knows nothing about it."""
+    return home.asked.vault is None
+
+
+# ── freshness ────────────────────────────────────────────────────────────────────────────────────
+
+
+def _freshness(home: Home, name: VaultName, seen: Sequence[PointSeen], given: Sequence[Head]) -> Freshness:
+    there = {point.point: point.component for point in seen}
+    taken = remembered(home.history(), name) if _has_journal(home) else ()
+    return freshness(there, taken, given)
+
+
+def _alarm(home: Home, name: VaultName, older: Older) -> None:
+    """For the status screen. Each missing point once."""
+    history = home.history()
+    known = {fact.point for fact in history.missing if fact.vault == name}
+    for id in older.missing:
+        point = history.point(id)
+        if point is not None and id not in known:
+            _append(home, point.component, PointMissing(name, id))
+
+
+def _append(home: Home, component: ComponentName, fact: PointMissing | ProofGiven) -> None:
+    stream = StreamName(f"component/{component}")
+    for _ in range(8):
+        seq = max((recorded.seq for recorded in home.journal.read(stream)), default=0)
+        with suppress(JournalConflict):  # somebody wrote in between: look again
+            home.journal.append(stream, [fact], expected=seq)
+            return
+
+
+# ── what was found, written down ─────────────────────────────────────────────────────────────────
+
+
+def write_down(
+    home: Home, vault: Repository, seen: Sequence[PointSeen], during: tuple[datetime, datetime], *, all_read: bool
+) -> tuple[str, ...]:
+    """Beside each point that is damaged, a proof that refutes it; beside one that was refuted so and whose bytes have
+    all been read now and are as written, a proof that takes it back. Gives sentences."""
+    said, name = list[str](), VaultName(vault.name)
+    points = {point.id: point for point in vault.survey()[0]}
+    for one in seen:
+        point = points.get(one.point)
+        if point is None:
+            continue  # its own record cannot be read, so nobody can choose it
+        last = _last_of_bytes(vault, point, name)
+        if one.standing is Weight.DAMAGED and last is not Verdict.FAILED:
+            lost = count(one.damaged_files, "file") if one.damaged_files else count(one.lost_folders, "folder")
+            proof = of_bytes(point, name, during, Verdict.FAILED, f"{lost} cannot be read: {one.why}")
+            said.append(_keep(home, vault, proof, f"{point.id} is refuted from now on: no recovery chooses it"))
+        elif one.is_whole and all_read and last is Verdict.FAILED:
+            proof = of_bytes(point, name, during, Verdict.PASSED, "every byte was read, and is what was written")
+            said.append(_keep(home, vault, proof, f"{point.id} was damaged, and is whole again"))
+    return tuple(said)
+
+
+def _last_of_bytes(vault: Repository, point: Point, name: VaultName) -> Verdict | None:
+    """What the newest proof said that looked at the bytes of the point, in this vault."""
+    try:
+        proofs = [proof for proof in vault.proofs(point.id) if proof.vault == name]
+    except BackstayError:
+        return None
+    looked = [check.verdict for proof in proofs for check in proof.checks if check.code == "B01"]
+    return looked[-1] if looked else None
+
+
+def _keep(home: Home, vault: Repository, proof: Proof, done: str) -> str:
+    try:
+        vault.keep_proof(proof)
+        if _has_journal(home):
+            _append(home, proof.component, ProofGiven(new_run("check", home.clock.now()), proof))
+    except BackstayError as error:
+        state = "whole" if bytes_passed(proof) else "damaged"
+        return f"that {proof.point} is {state} could not be written down: {error.message}"
+    return done
+
+
+# ── in words ─────────────────────────────────────────────────────────────────────────────────────
+
+
+@dataclass(frozen=True, slots=True)
+class Told:
+    title: str
+    rows: tuple[tuple[str, ...], ...]
+    lines: tuple[str, ...]
+
+
+def standing(point: PointSeen) -> str:
+    """`whole` is a point whose bytes were all read; what was not read is never called so."""
+    match point.standing:
+        case Weight.UNKNOWN:
+            return "not verified"
+        case Weight.DAMAGED:
+            lost = [count(point.damaged_files, "file")] if point.damaged_files else []
+            lost += [f"{count(point.lost_folders, 'folder')} unreadable"] if point.lost_folders else []
+            return f"damaged: {', '.join(lost)}" if lost else "damaged"
+        case _:
+            return "whole" if point.unread_bytes == 0 else "structure whole"
+
+
+def _share(point: PointSeen) -> str:
+    if point.used_bytes is None or point.unread_bytes is None:
+        return "not known"
+    if not point.unread_bytes:
+        return "all"
+    return f"{100 * (point.used_bytes - point.unread_bytes) // point.used_bytes}%"
+
+
+def say_checked(one: Checked, now: datetime, *, reading: bool) -> Told:
+    rows = tuple((p.point, p.component, standing(p), _share(p)) for p in one.points)
+    lines = [*one.said, _say_points(one.points), _say_readings(one.readings, now)]
+    match one.freshness:
+        case AsNew(by):
+            lines.append(f"✔ nothing is missing that is known to {by}")
+        case Older(_, why):
+            lines.append(f"✘ the vault shows an older state than it should: {why}")
+        case Unremembered(why):
+            lines.append(f"? freshness not verified: {why}")
+    if one.heads:
+        shown = " ".join(f"--head {component}/{point}" for component, point in one.heads)
+        lines.append(f"  to remember for the next look: {shown}")
+    read = f", {say_size(one.read_bytes)} read" if reading else ""
+    return Told(f"{one.vault}: {count(one.objects, 'object')} looked at{read}", rows, tuple(lines))
+
+
+def _say_points(points: Sequence[PointSeen]) -> str:
+    if not points:
+        return "there is no point in it"
+    sound = sum(1 for point in points if point.is_whole)
+    unread = sum(1 for point in points if point.is_whole and point.unread_bytes != 0)
+    told = f"{sound} of {count(len(points), 'point')} can still be restored"
+    return f"{'✔' if sound == len(points) else '✘'} {told}" + (
+        f", {unread} of them as far as was looked: not all their bytes were read" if unread else ""
+    )
+
+
+def _say_readings(readings: Readings, now: datetime) -> str:
+    """How far the reading of bytes has come, over all checks."""
+    if not readings.packs:
+        return "  no bytes to read"
+    bad = f"; {count(readings.bad, 'pack')} not as written" if readings.bad else ""
+    if readings.never == readings.packs:
+        return f"? bytes not verified: none of {count(readings.packs, 'pack')} was ever read here (--read-data){bad}"
+    if readings.never:
+        left = f"{count(readings.never, 'pack')} ({say_size(readings.never_bytes)}) of {readings.packs:,}"
+        return f"? bytes not verified: {left} were never read here{bad}"
+    age = readings.age(now)
+    oldest = "" if age is None else f", the oldest {say_age(age)} ago"
+    return f"{'✘' if readings.bad else '✔'} bytes: every pack was read{oldest}{bad}"
+
+
+def say_age(age: timedelta) -> str:
+    return count(age.days, "day") if age.days else say_span(age)
