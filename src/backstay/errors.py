@@ -305,6 +305,18 @@ class NoSuchRun(BackstayError):
 # ── 7x: stores, and what is done with a vault ────────────────────────────────────────────────────
 
 
+class BucketMissing(BackstayError):
+    """The bucket of a vault is not there, or not in this region."""
+
+    code = 70
+
+
+class StoreUnsuitable(BackstayError):
+    """A store does not do what a vault needs of it."""
+
+    code = 71
+
+
 class ObjectLocked(BackstayError):
     """A lock forbids to delete this before its time."""
 

@@ -8,9 +8,8 @@ from pathlib import Path
 
 import pytest
 
-from backstay.adapters import objectstore
 from backstay.adapters.memory.store import MemoryStore
-from backstay.adapters.objectstore import FolderStore
+from backstay.adapters.objectstore import FolderStore, folder
 from backstay.errors import AccessDenied, DiskFull, StoreUnreachable
 from backstay.ports import Key, Store
 from fix_store_contract import StoreContract
@@ -78,7 +77,7 @@ class TestFolder(StoreContract):
         def full(handle: int, data: bytes) -> None:
             raise OSError(errno.ENOSPC, "No space left on device")
 
-        monkeypatch.setattr(objectstore, "_write", full)
+        monkeypatch.setattr(folder, "_write", full)
         with pytest.raises(DiskFull, match="no room left") as caught:
             store.put(Key("packs/db/1"), [b"x" * 1000])
         assert caught.value.detail.startswith("needed 1.0 kB, free ")
@@ -89,7 +88,7 @@ class TestFolder(StoreContract):
         def refuse(handle: int, data: bytes) -> None:
             raise OSError(errno.EROFS, "Read-only file system")
 
-        monkeypatch.setattr(objectstore, "_write", refuse)
+        monkeypatch.setattr(folder, "_write", refuse)
         with pytest.raises(AccessDenied, match="Read-only"):
             FolderStore(tmp_path).put_if_absent(Key("a"), b"x")
 

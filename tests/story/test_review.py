@@ -36,6 +36,7 @@ from backstay.facts import (
     PersonAnswered,
     PersonAsked,
     PlanAdopted,
+    PointCopied,
     PointMissing,
     ProofGiven,
     RoutineFailed,
@@ -81,7 +82,7 @@ from backstay.review.tree import (
     anchored,
     plain,
 )
-from backstay.values import Digest, PersonName, PointId, RunId, StepId
+from backstay.values import Digest, PersonName, PointId, RunId, StepId, VaultName
 from fix_story import (
     DATABASE,
     HOUR,
@@ -317,7 +318,9 @@ TOLD: list[tuple[Fact, tuple[str, str] | None]] = [
     (ProofGiven(RunId("p"), proof(point(at("02:00")), at("03:00"), check(), WRONG)),
      ("Recovery point 20261122T020000Z-0a0b0c0d of database REFUTED: M01 tenants: 0; expected >= 1", "Backstay")),
     (RoutineFailed(RunId("b"), 40, "it does not answer\n  try: start it"),
-     ("A backup or proof came to nothing: it does not answer", "Backstay")),
+     ("A backup, proof or copy came to nothing: it does not answer", "Backstay")),
+    (PointCopied(RunId("c"), LOCAL, VaultName("off-site"), PointId("p1"), 5_000_000, 2 * MINUTE),
+     ("Recovery point p1 copied from local to off-site (5.0 MB in 2 min)", "Backstay")),
     (PointMissing(LOCAL, PointId("p1")), ("ALARM: the vault local does not have the recovery point p1", "Backstay")),
     (HoldPlaced(LOCAL, hold(POINTS[0], "suspicious", NOW)),
      ("Recovery point 20261122T020000Z-0a0b0c0d marked suspicious: rows look wrong", "dba-lead")),

@@ -143,16 +143,20 @@ class Home:
             )
         return FolderStore(self.path(url))
 
+    def open_vault(self, name: VaultName) -> Repository:
+        """One vault of the plan, as it is now. Raises the reason why it cannot be opened."""
+        return vault.open_vault(self.store(name), name, self.keys)
+
     @cached_property
     def _opened(self) -> tuple[dict[VaultName, Repository], dict[VaultName, BackstayError]]:
         """Every vault of the plan, or the one folder that was named with --vault: opened, or why it cannot be."""
         if self.asked.vault is not None:
             name = VaultName(self.asked.vault.name or "vault")
             return {name: vault.open_vault(FolderStore(self.asked.vault.absolute()), name, self.keys)}, {}
-        keys, opened, closed = self.keys, dict[VaultName, Repository](), dict[VaultName, BackstayError]()
+        _, opened, closed = self.keys, dict[VaultName, Repository](), dict[VaultName, BackstayError]()
         for name in self.plan.vaults:
             try:
-                opened[name] = vault.open_vault(self.store(name), name, keys)
+                opened[name] = self.open_vault(name)
             except BackstayError as error:
                 closed[name] = error
         return opened, closed

@@ -6,8 +6,9 @@ from pathlib import Path
 
 from backstay import config, vault
 from backstay.app.home import PLAN_FILE, Home, find_plan
-from backstay.errors import PlanMissing, VaultExists
-from backstay.values import Digest, count, listed
+from backstay.errors import BackstayError, PlanMissing, VaultExists, VaultMissing
+from backstay.values import Digest, VaultName, count, listed
+from backstay.vault import Repository
 
 STARTER = """\
 # What is protected, what was promised, who may decide, and how each disaster is survived.
@@ -78,18 +79,7 @@ def init(home: Home) -> Iterator[str]:
         return
     yield f"✔ the plan {path.name} is good: {count(len(home.plan.components), 'component')}"
     yield from _key(home)
-    for name, place in home.plan.vaults.items():
-        try:
-            vault.create(
-                home.store(name),
-                plan_name=home.plan.system.name,
-                keys=home.keys,
-                recipients=_readers(home, place.readers),
-                now=home.clock.now(),
-            )
-            yield f"✔ made the vault {name} in {home.store(name).describe()}"
-        except VaultExists:
-            yield f"✔ the vault {name} is there: {home.store(name).describe()}"
+    yield from _vaults(home)
     home.reopen()
     for name in home.plan.vaults:
         home.vault(name)  # raises why not
@@ -105,6 +95,48 @@ def _key(home: Home) -> Iterator[str]:
         return
     vault.new_key(home.key_path)
     yield f"✔ made the key {home.key_path}: without it the vault opens for nobody. Keep a copy in a safe, now."
+
+
+def _vaults(home: Home) -> Iterator[str]:
+    """Make those that are missing, all of one family: that of the first which is there already. Raises the reason why
+    one does not answer, where none is there: it could be the one whose family the others have to join."""
+    there, away = dict[VaultName, Repository](), list[BackstayError]()
+    for name in home.plan.vaults:
+        try:
+            there[name] = home.open_vault(name)
+        except VaultMissing:
+            pass
+        except BackstayError as error:
+            away.append(error)
+    member = next(iter(there.values()), None)
+    if member is None and away:
+        raise away[0]
+    for name, place in home.plan.vaults.items():
+        store = home.store(name)
+        if (known := there.get(name)) is not None:
+            yield f"✔ the vault {name} is there: {store.describe()}"
+            if member is not None and known is not member:
+                yield from _stranger(member, known)
+            continue
+        try:
+            readers, now = _readers(home, place.readers), home.clock.now()
+            if member is None:
+                vault.create(store, plan_name=home.plan.system.name, keys=home.keys, recipients=readers, now=now)
+                member = home.open_vault(name)
+                yield f"✔ made the vault {name} in {store.describe()}"
+            else:
+                vault.join(store, member, keys=home.keys, recipients=readers, now=now)
+                yield f"✔ made the vault {name} in {store.describe()}, of the family of {member.name}"
+        except VaultExists:
+            yield f"✔ the vault {name} is there: {store.describe()}"
+
+
+def _stranger(member: Repository, other: Repository) -> Iterator[str]:
+    """What is said of two vaults that are no copies of each other, and cannot become any."""
+    try:
+        vault.refuse_strangers(member, other)
+    except BackstayError as error:
+        yield f"✘ {error.message}: {error.hint}"
 
 
 def _readers(home: Home, readers: tuple[str, ...]) -> tuple[str, ...]:

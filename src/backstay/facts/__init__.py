@@ -27,6 +27,7 @@ from backstay.facts.others import MessageSent as MessageSent
 from backstay.facts.others import Noted as Noted
 from backstay.facts.others import OtherFact as OtherFact
 from backstay.facts.others import PlanAdopted as PlanAdopted
+from backstay.facts.others import PointCopied as PointCopied
 from backstay.facts.others import PointMissing as PointMissing
 from backstay.facts.others import PointTaken as PointTaken
 from backstay.facts.others import ProofGiven as ProofGiven

@@ -64,16 +64,17 @@ class ComponentsClaimed:
 
 @dataclass(frozen=True, slots=True)
 class RoutineBegan:
-    """The first of the two facts of a routine backup or proof: run, lease and intent in one."""
+    """The first of the two facts of a routine backup, proof or copy: run, lease and intent in one."""
 
     run: RunId
-    what: Literal["backup", "proof"]
+    what: Literal["backup", "proof", "copy"]
     vault: VaultName
+    """Where the point is written to; of a proof, where it is read from."""
     plan: Digest
     driver: str
     until: datetime
     point: PointId | None = None
-    """The point that is written (reserved already), or proved."""
+    """The point that is written (reserved already), proved, or copied."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -97,8 +98,21 @@ class ProofGiven:
 
 
 @dataclass(frozen=True, slots=True)
+class PointCopied:
+    """The second fact of a copy that worked: the vault `to` has the point, under the same id, as `source` has it."""
+
+    run: RunId
+    source: VaultName
+    to: VaultName
+    point: PointId
+    moved_bytes: int
+    """What had to be moved: packs that `to` had already were not."""
+    took: timedelta
+
+
+@dataclass(frozen=True, slots=True)
 class RoutineFailed:
-    """The second fact of a backup or proof that came to nothing."""
+    """The second fact of a backup, proof or copy that came to nothing."""
 
     run: RunId
     code: int
@@ -200,6 +214,7 @@ OtherFact = (
     | RoutineBegan
     | PointTaken
     | ProofGiven
+    | PointCopied
     | RoutineFailed
     | PointMissing
     | HoldPlaced

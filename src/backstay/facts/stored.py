@@ -216,12 +216,17 @@ FACTS: Mapping[str, tuple[type, Shape[Any]]] = {
     )),
     "routine-began/1": (others.RoutineBegan, record(
         others.RoutineBegan,
-        run=text, what=one_of("backup", "proof"), vault=text, plan=text, driver=text, until=moment, point=maybe(text),
+        run=text, what=one_of("backup", "proof", "copy"), vault=text, plan=text, driver=text, until=moment,
+        point=maybe(text),
     )),
     "point-taken/1": (others.PointTaken, record(
         others.PointTaken, run=text, vault=text, point=point, took=span, said=many(text),
     )),
     "proof-given/1": (others.ProofGiven, record(others.ProofGiven, run=text, proof=proof)),
+    "point-copied/1": (others.PointCopied, record(
+        others.PointCopied,
+        run=text, to=text, point=text, bytes=("moved_bytes", whole), took=span, **{"from": ("source", text)},
+    )),
     "routine-failed/1": (others.RoutineFailed, record(others.RoutineFailed, run=text, code=whole, why=text)),
     "point-missing/1": (others.PointMissing, record(others.PointMissing, vault=text, point=text)),
     "hold-placed/1": (others.HoldPlaced, record(others.HoldPlaced, vault=text, hold=hold)),

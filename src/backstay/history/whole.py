@@ -12,6 +12,7 @@ from backstay.facts import (
     LineageBegan,
     PlanAdopted,
     Point,
+    PointCopied,
     PointMissing,
     PointTaken,
     Proof,
@@ -41,14 +42,17 @@ class History:
 
     points: tuple[InVault, ...] = ()
     """What the vaults have."""
+    vaults: tuple[VaultName, ...] = ()
+    """Those that answered, in the plan's order. What another one has is not known."""
     proofs: tuple[Proof, ...] = ()
     holds: tuple[Hold, ...] = ()
     """Placed and released ones: `active_holds` says which are in force."""
     runs: tuple[RunSeen, ...] = ()
     incidents: tuple[IncidentSeen, ...] = ()
     taken: tuple[tuple[datetime, PointTaken], ...] = ()
+    copied: tuple[tuple[datetime, PointCopied], ...] = ()
     failed: tuple[tuple[datetime, ComponentName, RoutineFailed], ...] = ()
-    """Backups and proofs that came to nothing."""
+    """Backups, proofs and copies that came to nothing."""
     missing: tuple[PointMissing, ...] = ()
     lineages: tuple[tuple[datetime, LineageBegan], ...] = ()
     checks: tuple[CheckSeen, ...] = ()
@@ -126,11 +130,13 @@ def history(
     all_holds = {(hold.id, hold.kind, hold.at): hold for hold in (*holds, *lists.holds)}
     return History(
         points=tuple(InVault(vault, point) for vault, listed in points.items() for point in listed),
+        vaults=tuple(points),
         proofs=tuple(sorted(all_proofs.values(), key=lambda proof: (proof.ended, proof.began))),
         holds=tuple(sorted(all_holds.values(), key=lambda hold: hold.at)),
         runs=tuple(seen),
         incidents=tuple(sorted(incidents.values(), key=lambda incident: incident.at)),
         taken=tuple(lists.taken),
+        copied=tuple(lists.copied),
         failed=tuple(lists.failed),
         missing=tuple(lists.missing),
         lineages=tuple(lineages),
@@ -157,6 +163,7 @@ class _Lists:
 
     def __init__(self) -> None:
         self.taken: list[tuple[datetime, PointTaken]] = []
+        self.copied: list[tuple[datetime, PointCopied]] = []
         self.proofs: list[Proof] = []
         self.holds: list[Hold] = []
         self.failed: list[tuple[datetime, ComponentName, RoutineFailed]] = []
@@ -170,6 +177,8 @@ class _Lists:
         match recorded.fact:
             case PointTaken() as fact:
                 self.taken.append((at, fact))
+            case PointCopied() as fact:
+                self.copied.append((at, fact))
             case ProofGiven(proof=proof):
                 self.proofs.append(proof)
             case HoldPlaced(hold=hold):

@@ -33,6 +33,7 @@ from backstay.facts import (
     PersonAnswered,
     PersonAsked,
     PlanAdopted,
+    PointCopied,
     PointMissing,
     PointTaken,
     ProofGiven,
@@ -102,8 +103,11 @@ def entry(fact: Fact) -> tuple[str, str] | None:
             return f"Recovery point {point.id} of {point.component} taken in {say_span(took)} ({stored})", MACHINE
         case ProofGiven():
             return _proof(fact), MACHINE
+        case PointCopied(source=source, to=to, point=id, moved_bytes=moved, took=took):
+            moved_said = f"{say_size(moved)} in {say_span(took)}"
+            return f"Recovery point {id} copied from {source} to {to} ({moved_said})", MACHINE
         case RoutineFailed(why=why):
-            return f"A backup or proof came to nothing: {_first(why)}", MACHINE
+            return f"A backup, proof or copy came to nothing: {_first(why)}", MACHINE
         case PointMissing(vault, point):
             return f"ALARM: the vault {vault} does not have the recovery point {point}", MACHINE
         case HoldPlaced(hold=hold):

@@ -7,6 +7,8 @@ consists of), `lanes` and `writer` (making one), `reader` and `extract` (getting
 
 from backstay.vault.checks import Finding as Finding
 from backstay.vault.checks import check as check
+from backstay.vault.family import join as join
+from backstay.vault.family import refuse_strangers as refuse_strangers
 from backstay.vault.keyring import Keyring as Keyring
 from backstay.vault.keyring import Passphrase as Passphrase
 from backstay.vault.keyring import Recipient as Recipient
@@ -15,4 +17,7 @@ from backstay.vault.opening import lay_foundation as create
 from backstay.vault.repository import Repository as Repository
 from backstay.vault.repository import open_vault as open_vault
 
-__all__ = ["Finding", "Keyring", "Passphrase", "Recipient", "Repository", "check", "create", "new_key", "open_vault"]
+__all__ = [
+    "Finding", "Keyring", "Passphrase", "Recipient", "Repository", "check", "create", "join", "new_key", "open_vault",
+    "refuse_strangers",
+]  # fmt: skip

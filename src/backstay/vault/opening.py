@@ -45,7 +45,7 @@ def lay_foundation(
     readers = tuple(recipients) or ((keys.recipient,) if keys.recipient else ())
     if keys.writer is None or not readers:
         raise WrongKey("this key cannot make a vault", detail="it must sign, and somebody must be able to read")
-    if _has_header(store):
+    if has_header(store):
         raise VaultExists(f"there is a vault in {store.describe()} already", hint="open it, or choose an empty place")
     bundle = Bundle(secrets.token_bytes(16), secrets.token_bytes(32), new_epoch(1))
     # What an attempt left that died before its header is of another family, and is not looked at.
@@ -54,9 +54,14 @@ def lay_foundation(
         objects += [wrapped(bundle, "writer", keys.recipient, keys, now=now)]
     for key, data in objects:
         store.put_if_absent(key, data)
-    body = {"family": bundle.family.hex(), "made": stamp(now), "plan": plan_name, "vault": secrets.token_hex(16)}
+    body = header_body(bundle.family, plan_name, now)
     if not store.put_if_absent(names.HEADER, write_header(sign_statement("vault", body, keys))):
         raise VaultExists(f"somebody else made a vault in {store.describe()} at this moment")
+
+
+def header_body(family: bytes, plan_name: str, now: datetime) -> dict[str, Any]:
+    """Of a new vault: its own id is random."""
+    return {"family": family.hex(), "made": stamp(now), "plan": plan_name, "vault": secrets.token_hex(16)}
 
 
 def write_header(statement: bytes) -> bytes:
@@ -116,7 +121,7 @@ def unlock(store: Store, keys: Keyring) -> Opened:
     )  # fmt: skip
 
 
-def _has_header(store: Store) -> bool:
+def has_header(store: Store) -> bool:
     try:
         store.get(names.HEADER, 0, 1)
     except ObjectMissing:

@@ -89,13 +89,15 @@ class Repository:
         return Writing(self.store, self.opened, self._keys, Reservation(id, component, plan, parent, trouble), base)
 
     def _is_spoilt(self, point: PointId) -> bool:
-        """Whether the newest proof that looked found bytes of the point damaged. A new point that shared them would be
-        damaged too, and so would every one after it: it stores everything anew instead."""
+        """Whether the newest proof that looked in this vault found bytes of the point damaged: one that was given in
+        another says nothing about ours. A new point that shared them would be damaged too, and so would every one after
+        it: it stores everything anew instead."""
         try:
             found = self.proofs(point)
         except (Damaged, ObjectMissing, WrongKey):
             return False  # nobody can tell; the next proof of the new point will
-        looked = [check for proof in found for check in proof.checks if check.code == _BYTES_READ]
+        here = [proof for proof in found if proof.vault == self.name]
+        looked = [check for proof in here for check in proof.checks if check.code == _BYTES_READ]
         return bool(looked) and looked[-1].verdict is Verdict.FAILED
 
     def _packs(self, component: ComponentName) -> dict[bytes, int]:

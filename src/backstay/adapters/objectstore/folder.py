@@ -1,4 +1,4 @@
-"""An object store in a folder of this machine. Its twin in memory is `adapters.memory.store`.
+"""An object store in a folder of this machine.
 
 The folder keeps an object in the file of the same name. A new one is written under a temporary name, fsynced, and
 *linked* to its own: `link` fails when the name is taken, so two writers have one winner and no object is ever seen

@@ -1,0 +1,98 @@
+"""Vaults of one plan are one family: the same root, id key and epochs. What is sealed for one opens in every other.
+
+So a point is copied as it is, and keeps its id. A vault joins a family when it is made: it gets the signed statements
+(who may write, and the epochs' keys as they were wrapped for each reader and writer) from a vault that is a member, and
+a header of its own, with an id of its own. Nobody has to open a statement to hand it on: each stands for itself.
+"""
+
+from collections.abc import Iterable, Iterator
+from datetime import datetime
+
+from backstay.errors import NotSupported, VaultExists, WrongKey
+from backstay.ports import Key, Store
+from backstay.vault import names
+from backstay.vault.codec import hex_of
+from backstay.vault.keyring import Keyring, Recipient
+from backstay.vault.keys import Bundle, Opened, open_epochs, read_statement, sign_statement, wrapped
+from backstay.vault.opening import has_header, header_body, write_header
+from backstay.vault.repository import Repository
+
+_STATEMENTS = {names.WRITERS: "writer", names.KEYS: "wrap"}
+
+
+def join(
+    store: Store, member: Repository, *, keys: Keyring, recipients: Iterable[Recipient] = (), now: datetime
+) -> None:
+    """Make a vault in `store` that is of the family of `member`. Whoever can read there can read here, and `recipients`
+    can as well. The header is written last: half a vault is none, and joining again makes it whole.
+
+    Raises VaultExists; WrongKey for a key that is not the root of the family: only the root signs a header.
+    """
+    opened = member.opened
+    if keys.writer != opened.root:
+        raise WrongKey(
+            f"this key cannot make another vault beside {member.name}",
+            detail=f"every vault of a plan has one root, and here it is {opened.root.hex()[:16]}…",
+            hint="run `backstay init` with the key file that made the first vault",
+        )
+    if has_header(store):
+        raise VaultExists(f"there is a vault in {store.describe()} already", hint="open it, or choose an empty place")
+    spread_statements(member.store, store, opened)
+    for key, data in _wraps(member, keys, recipients, now):
+        store.put_if_absent(key, data)
+    body = header_body(opened.family, opened.plan, now)
+    if not store.put_if_absent(names.HEADER, write_header(sign_statement("vault", body, keys))):
+        raise VaultExists(f"somebody else made a vault in {store.describe()} at this moment")
+
+
+def _wraps(
+    member: Repository, keys: Keyring, recipients: Iterable[Recipient], now: datetime
+) -> Iterator[tuple[Key, bytes]]:
+    """The epochs that we can read, for each recipient whom the family has not had as a reader."""
+    opened = member.opened
+    owners = [public for public, role in opened.writers.items() if role == "owner"]
+    epochs, id_key = open_epochs(member.store, keys, opened.family, opened.root, owners)
+    had = {listed.key for listed in member.store.list(names.KEYS)}
+    for epoch in epochs.values():
+        if epoch.private is None:
+            continue
+        for who in dict.fromkeys(recipients):
+            key, data = wrapped(Bundle(opened.family, id_key, epoch), "reader", who, keys, now=now)
+            if key not in had:
+                yield key, data
+
+
+def spread_statements(source: Store, target: Store, opened: Opened) -> None:
+    """Enrolments and wrapped keys of the family that `target` lacks, as they are: a new epoch, a new writer. What is
+    damaged, or of another family, stays where it is."""
+    for prefix, kind in _STATEMENTS.items():
+        there = {listed.key for listed in target.list(prefix)}
+        for listed in source.list(prefix):
+            if listed.key not in there and (data := _sound(source, listed.key, kind, opened)) is not None:
+                target.put_if_absent(listed.key, data)
+
+
+def _sound(source: Store, key: Key, kind: str, opened: Opened) -> bytes | None:
+    data = source.get(key)
+    try:
+        body = read_statement(kind, data)
+        return data if hex_of(body, "family", 16) == opened.family else None
+    except ValueError:
+        return None
+
+
+def refuse_strangers(one: Repository, other: Repository) -> None:
+    """Raises NotSupported when what is sealed for one of them does not open in the other; or when they
+    are one vault that was named twice."""
+    if (one.opened.family, one.opened.root) != (other.opened.family, other.opened.root):
+        raise NotSupported(
+            f"the vaults {one.name} and {other.name} are of two families: nothing can be copied between them as it is",
+            detail="each was made by itself, with keys of its own; what is sealed for one does not open in the other",
+            hint=f"name an empty place for {other.name} in the plan, and `backstay init` makes it one of the family",
+        )
+    if one.opened.vault == other.opened.vault:
+        raise NotSupported(
+            f"{one.name} and {other.name} are one and the same vault",
+            detail=f"both lead to the vault {one.opened.vault.hex()}",
+            hint="give the second one a place of its own: two names of one place are no two copies",
+        )

@@ -1,0 +1,61 @@
+"""A plan with several vaults, in a folder of its own, and a folder of files to protect: everything through `app`."""
+
+from collections.abc import Generator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+
+from backstay.app import planning
+from backstay.app.home import Asked, Home
+from backstay.ports import Progress, unwatched
+
+PLAN = """\
+backstay: 1
+system: {name: shop, title: Shop}
+objectives: {rto: 1h, rpo: 24h}
+sites:
+  primary: {}
+vaults:
+%s
+components:
+  papers: {files: ./papers, protect: {full: "02:00"}}
+people:
+  me: {name: Me, email: me@example.com}
+declaration: {authority: {alone: [me]}}
+"""
+VAULTS = {"local": "{url: ./local, keep: 30d}", "off-site": "{url: ./off-site, keep: 90d}"}
+
+
+@contextmanager
+def screen(title: str) -> Generator[Progress]:
+    yield unwatched
+
+
+@dataclass(frozen=True, slots=True)
+class Shop:
+    """A home folder. Each `home()` is what one command sees: nothing is remembered but what lies on the disk."""
+
+    folder: Path
+
+    def write_plan(self, vaults: dict[str, str] = VAULTS) -> None:
+        lines = "\n".join(f"  {name}: {spec}" for name, spec in vaults.items())
+        (self.folder / "backstay.yaml").write_text(PLAN % lines)
+
+    def home(self) -> Home:
+        return Home(Asked(), self.folder)
+
+    def init(self) -> Sequence[str]:
+        return list(planning.init(self.home()))
+
+    @property
+    def papers(self) -> Path:
+        return self.folder / "papers"
+
+
+def make_shop(folder: Path, vaults: dict[str, str] = VAULTS) -> Shop:
+    shop = Shop(folder)
+    shop.papers.mkdir()
+    (shop.papers / "contract").write_bytes(b"signed" * 1000)
+    (shop.papers / "ledger").write_bytes(bytes(range(256)) * 3000)
+    shop.write_plan(vaults)
+    return shop
