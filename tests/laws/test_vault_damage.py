@@ -18,7 +18,7 @@ from backstay.ports import Cutter, Key
 from backstay.vault import Repository, check, open_vault
 from backstay.vault.boxes import seal_json
 from backstay.vault.codec import Cursor
-from backstay.vault.index import write_index
+from backstay.vault.generations import write_index
 from backstay.vault.nodes import (
     read_branch,
     read_content,

@@ -10,6 +10,7 @@ from collections.abc import Mapping
 
 from backstay.errors import BackstayError, Damaged, ObjectMissing, WrongKey
 from backstay.ports import Cutter
+from backstay.vault.frames import What
 from backstay.vault.nodes import Chunk, Chunks, Content, Item, Nothing, Ref, Small, Stream
 from backstay.vault.packs import Place
 from backstay.vault.shelf import Shelf
@@ -24,7 +25,7 @@ _REACH = 64 << 20
 
 class Base:
     """`present` has the packs of the component: id to length. `list` is the pack list of the point before; None
-    when there is none that can be read."""
+    when there is none that can be read. What was moved since is found by the index, and named where it is now."""
 
     def __init__(self, shelf: Shelf, root: Content, present: Mapping[bytes, int], list: PackList | None) -> None:
         self.known: dict[bytes, Ref] = {}
@@ -32,13 +33,18 @@ class Base:
         """Why the point before could not be read, where it could not."""
         self.replaced = Tally()
         """What of the point before was looked at, leaf by leaf: the new point counts its own instead."""
+        self._shelf, self._present, self._moves = shelf, present, self._look_up_moves(shelf)
         # With a pack missing, nothing is taken over unread: what is gone is found, and stored again.
-        self.list = list if list is not None and all(pack in present for pack in list.uses.all()) else None
-        self._shelf, self._present = shelf, present
+        self.list = list if list is not None and all(self._stands(pack) for pack in list.uses.all()) else None
         self._tree, self._pages = Tree(shelf, root, self._visit), dict[bytes, Ref]()
 
     def _visit(self, page: Ref) -> None:
-        self.known[page.id] = self._pages[page.id] = page
+        self._pages[page.id] = page
+        self.know(page)
+
+    def know(self, node: Ref) -> None:
+        if (now := self.ref_now(node)) is not None:
+            self.known[node.id] = now
 
     def find(self, path: str) -> Item | None:
         """What was at `path`; None also when that part of the tree cannot be read."""
@@ -48,27 +54,56 @@ class Base:
             self.trouble = error
             return None
 
-    def has(self, place: Place | None) -> bool:
-        """Whether the frame is still there, as far as a listing can tell."""
-        if place is None:
-            return True
-        return self._present.get(place.pack, 0) >= place.offset + place.length
+    def _look_up_moves(self, shelf: Shelf) -> Mapping[bytes, tuple[bytes, ...]]:
+        try:
+            found = shelf.index.generation()
+        except _UNREADABLE as error:
+            self.trouble = error
+            return {}
+        return found.moves if found else {}
 
-    def take_over(self, file: Item, tally: Tally) -> bool:
-        """Whether all of `file` is still there; then it is counted. Its map is read only where no list tells."""
+    def _stands(self, pack: bytes) -> bool:
+        return pack in self._present or (pack in self._moves and all(new in self._present for new in self._moves[pack]))
+
+    def now(self, id: bytes, place: Place | None, at: int, what: What = What.DATA) -> tuple[Place | None, int] | None:
+        """Where a chunk is now, as far as a listing and the index can tell. None: it is gone."""
+        if place is None or self._present.get(place.pack, 0) >= place.offset + place.length:
+            return place, at
+        if place.pack not in self._moves:
+            return None
+        try:
+            found = self._shelf.index.find(id, place, what)
+        except _UNREADABLE as error:
+            self.trouble = error
+            return None
+        there = found is not None and self._present.get(found[0].pack, 0) >= found[0].offset + found[0].length
+        return found if there else None
+
+    def chunk_now(self, chunk: Chunk) -> Chunk | None:
+        if (found := self.now(chunk.id, chunk.place, chunk.at)) is None:
+            return None
+        return chunk if found[0] == chunk.place else chunk._replace(place=found[0], at=found[1])
+
+    def ref_now(self, ref: Ref) -> Ref | None:
+        found = self.now(ref.id, ref.place, 0, What.NODES)
+        return Ref(ref.id, found[0]) if found is not None and found[0] is not None else None
+
+    def take_over(self, file: Item, tally: Tally) -> Content | None:
+        """The content of `file`, if all of it is still there; then it is counted. Its map is read only where no list
+        tells."""
         match file.content:
             case Nothing():
-                return True
-            case Small(chunk) if chunk.place and self.has(chunk.place):
-                tally.short(chunk.place)
-                return True
-            case Stream(_, _, top) if self.list is not None and self.has(top.place):
+                return file.content
+            case Small(chunk) if (now := self.chunk_now(chunk)) is not None and now.place is not None:
+                tally.short(now.place)
+                return Small(now)
+            case Stream() if self.list is not None:
                 tally.unread = True
-                return True
+                return file.content
             case Stream():
-                return self._take_over(file.content, file.size_bytes, tally)
+                return file.content if self._take_over(file.content, file.size_bytes, tally) else None
             case _:
-                return False
+                return None
 
     def _take_over(self, stream: Stream, size_bytes: int, tally: Tally) -> bool:
         """Chunk by chunk, as its map has them."""
@@ -77,7 +112,7 @@ class Base:
         try:
             for leaf in map.leaves(0, size_bytes):
                 chunks = map.chunks(leaf)
-                if not all(self.has(place) for place in chunks.places):
+                if not all(self.chunk_now(chunks.chunk(i)) for i in range(len(chunks))):
                     return False
                 tally.leaf(chunks)
                 passed.append(leaf)
@@ -86,7 +121,7 @@ class Base:
             return False
         for node in passed:
             tally.node(node.ref)
-        return all(self.has(node.ref.place) for node in passed)
+        return all(self.ref_now(node.ref) for node in passed)
 
     def count(self, used: Tally) -> Uses:
         """What a new point uses, by its own `used` and by the list of this one."""
@@ -133,11 +168,12 @@ class BaseStream:
         if chunks is not None:
             self._base.replaced.leaf(chunks)
         else:
-            self._base.known[node.ref.id] = node.ref
+            self._base.know(node.ref)
 
     def leaf_at(self, start: int) -> Ref | None:
         """The leaf that begins there."""
-        return next((leaf.ref for leaf, _ in self.leaves(start, start + 1) if leaf.start == start), None)
+        found = next((leaf.ref for leaf, _ in self.leaves(start, start + 1) if leaf.start == start), None)
+        return None if found is None else self._base.ref_now(found)
 
     def by_position(self, start: int, end: int, size: int) -> "Aligned | None":
         """The chunks of these bytes, where all chunks have the same `size`."""
@@ -155,9 +191,10 @@ class BaseStream:
             at = leaf.start
             for i in range(len(chunks)):
                 chunk = chunks.chunk(i)
-                found[chunk.id, at] = chunk
+                if (now := self._base.chunk_now(chunk)) is not None:
+                    found[chunk.id, at] = now
                 at += chunk.size
-        return Nearby({where: chunk for where, chunk in found.items() if self._base.has(chunk.place)})
+        return Nearby(found)
 
     def place_of(self, new: int) -> int:
         """Where these bytes were, if they moved as those before them did."""
@@ -200,5 +237,4 @@ class Aligned:
             or self._chunks.sizes[n] != size
         ):
             return None
-        place = self._chunks.places[n]
-        return (place, self._chunks.ats[n]) if self._base.has(place) else None
+        return self._base.now(id, self._chunks.places[n], self._chunks.ats[n])

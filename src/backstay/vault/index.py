@@ -1,29 +1,107 @@
 """Where chunks and nodes are, by id: asked only when a location hint is stale.
 
-Written lazily, by whoever moves frames. An index is a *generation*: shards by the first bits of the id, and last of
-all the box `complete`, which says how many bits. The newest complete generation counts; one shard (some MB at most)
-is fetched when an id in it is asked for. Everything in it can be rebuilt from the ends of the packs.
+Written by whoever moves frames (see `generations`). An index is a *generation*: shards by the first bits of the id,
+and last of all the box `complete`, which says how many bits, and which packs were moved into which. The newest
+complete generation counts, and has everything that still matters of those before it.
+
+A stale hint names the pack that is gone, and what lay side by side was moved together: so the ends of the few packs
+that it was moved into are read first. Only where those do not know is the shard of the id fetched.
 """
 
 import re
-import sqlite3
 import struct
-from collections.abc import Iterable
-from contextlib import closing
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from dataclasses import dataclass, field
+from typing import Any, TypeVar, cast
 
-from backstay.errors import Damaged
+from backstay.errors import Damaged, ObjectMissing
 from backstay.ports import Key, Store
 from backstay.values import ComponentName
-from backstay.vault.boxes import open_box, seal_box, seal_json
-from backstay.vault.codec import Cursor, whole_of
-from backstay.vault.keyring import Keyring
+from backstay.vault import names
+from backstay.vault.boxes import Box, open_box
+from backstay.vault.codec import Cursor, unhex, whole_of
+from backstay.vault.frames import What
 from backstay.vault.keys import Opened
-from backstay.vault.packs import Piece, Place
+from backstay.vault.packs import Piece, Place, read_contents
 
-SHARD_PIECES = 32_768
-_COUNT = struct.Struct("<I")
-_ROW = struct.Struct("<32s16s8sIIII")
-_KEY = re.compile(r"index/[a-z0-9-]+/([0-9]{12})/(?:complete|[0-9a-f]+)\Z")
+T = TypeVar("T")
+Where = dict[bytes, tuple[Place, int]]
+"""Id to the place of the frame and the start in its plaintext."""
+
+ROW = struct.Struct("<32s16s8sIIII")
+COUNT = struct.Struct("<I")
+MOST_BITS = 24
+_KEY = re.compile(r"index/[a-z0-9-]+/([0-9]{12})/(?:begun|complete|[0-9a-f]+)\Z")
+_HELD = 16
+"""Shards, and ends of packs, that are kept for the next question: some MB each."""
+
+
+@dataclass(frozen=True, slots=True)
+class Generation:
+    """What the box `complete` says."""
+
+    number: int
+    bits: int
+    pieces: int
+    moves: Mapping[bytes, tuple[bytes, ...]] = field(default_factory=dict[bytes, tuple[bytes, ...]])
+    """A pack that was moved, and the packs that have now what was used of it. Those are alive while a live point
+    lists the old one."""
+
+
+def newest(store: Store, opened: Opened, component: ComponentName) -> Generation | None:
+    """The newest complete generation. Raises Damaged."""
+    for number in sorted(numbers(store, component, "complete"), reverse=True):
+        try:
+            key = name_of(component, number, "complete")
+            found = read_complete(open_box(opened, key, store.get(key)), number)
+        except ObjectMissing:
+            continue  # swept while we looked: there is a newer one
+        if found is not None:
+            return found
+    return None
+
+
+def numbers(store: Store, component: ComponentName, name: str = "") -> set[int]:
+    """The generations that have an object of that name; or any object."""
+    keys = (listed.key for listed in store.list(f"index/{component}/"))
+    found = (_KEY.match(key) for key in keys if not name or key.endswith(f"/{name}"))
+    return {int(match.group(1)) for match in found if match}
+
+
+def read_complete(box: Box, number: int) -> Generation | None:
+    """None for one that was given up: its number is used, and it counts for nothing. Raises Damaged."""
+    body = box.json()
+    try:
+        if "given_up" in body:
+            return None
+        bits = whole_of(body, "bits")
+        if bits > MOST_BITS:
+            raise ValueError("bits: at most 24")
+        return Generation(number, bits, whole_of(body, "pieces"), dict(_moves(body.get("moves", {}))))
+    except ValueError as error:
+        raise Damaged(f"{box.key} does not say what it should: {error}") from None
+
+
+def _moves(found: Any) -> Iterator[tuple[bytes, tuple[bytes, ...]]]:
+    if not isinstance(found, dict):
+        raise ValueError("moves: packs and lists of packs expected")
+    for old, new in cast("dict[str, Any]", found).items():
+        if not isinstance(new, list):
+            raise ValueError("moves: packs and lists of packs expected")
+        yield unhex(old, 16), tuple(unhex(str(pack), 16) for pack in cast("list[Any]", new))
+
+
+def read_shard(store: Store, opened: Opened, component: ComponentName, of: Generation, shard: int) -> Iterator[Piece]:
+    """Raises Damaged, ObjectMissing."""
+    key = shard_name(component, of.number, of.bits, shard)
+    cursor = Cursor(open_box(opened, key, store.get(key)).body)
+    try:
+        for _ in range(cursor.unpack(COUNT)[0]):
+            id, pack, epoch, offset, length, at, size = cursor.unpack(ROW)
+            yield Piece(id, Place(pack, epoch, offset, length), at, size)
+        cursor.finish()
+    except ValueError as error:
+        raise Damaged(f"the index {key} is damaged: {error}") from None
 
 
 class Index:
@@ -31,71 +109,60 @@ class Index:
 
     def __init__(self, store: Store, opened: Opened, component: ComponentName) -> None:
         self._store, self._opened, self._component = store, opened, component
-        self._newest: tuple[int, int] | None = None
-        """Generation and bits."""
-        self._shards: dict[int, dict[bytes, tuple[Place, int]]] = {}
+        self._newest: Generation | None = None
+        self._looked = False
+        self._held: dict[object, Where] = {}
 
-    def find(self, id: bytes) -> tuple[Place, int] | None:
-        """Place of the frame and start in its plaintext; None when no index has it. Raises Damaged."""
-        if self._newest is None and (found := newest(self._store, self._component)) is not None:
-            box = open_box(self._opened, _complete(self._component, found), self._get(found, "complete"))
-            try:
-                self._newest = found, min(whole_of(box.json(), "bits"), 24)
-            except ValueError as error:
-                raise Damaged(f"{box.key} does not say what it should: {error}") from None
-        if self._newest is None:
+    def generation(self) -> Generation | None:
+        """Looked for once. Raises Damaged."""
+        if not self._looked:
+            self._newest, self._looked = newest(self._store, self._opened, self._component), True
+        return self._newest
+
+    def find(self, id: bytes, hint: Place | None = None, what: What = What.DATA) -> tuple[Place, int] | None:
+        """Place of the frame and start in its plaintext; None when no index has it, or none but what `hint` says
+        already. Raises Damaged, ObjectMissing."""
+        if (found := self._find(id, hint, what)) is not None and found[0] != hint:
+            return found
+        before = self._newest
+        self._looked = False  # it may have been moved since we looked: a restore takes hours
+        if (now := self.generation()) is None or (before is not None and now.number == before.number):
             return None
-        generation, bits = self._newest
-        shard = prefix(id, bits)
-        if shard not in self._shards:
-            if len(self._shards) >= 16:
-                self._shards.clear()
-            self._shards[shard] = self._read(generation, bits, shard)
-        return self._shards[shard].get(id)
+        self._held.clear()
+        found = self._find(id, hint, what)
+        return found if found is not None and found[0] != hint else None
 
-    def _get(self, generation: int, name: str) -> bytes:
-        return self._store.get(Key(f"{_folder(self._component, generation)}{name}"))
+    def _find(self, id: bytes, hint: Place | None, what: What) -> tuple[Place, int] | None:
+        if (generation := self.generation()) is None:
+            return None
+        for pack in generation.moves.get(hint.pack, ()) if hint else ():
+            if (found := self._get(pack, lambda pack=pack: self._end_of(pack, what)).get(id)) is not None:
+                return found
+        shard = prefix(id, generation.bits)
+        pieces = lambda: read_shard(self._store, self._opened, self._component, generation, shard)  # noqa: E731
+        return self._get(shard, lambda: _where(pieces())).get(id)
 
-    def _read(self, generation: int, bits: int, shard: int) -> dict[bytes, tuple[Place, int]]:
-        key = _shard_key(self._component, generation, bits, shard)
-        box = open_box(self._opened, key, self._store.get(key))
-        cursor = Cursor(box.body)
-        found: dict[bytes, tuple[Place, int]] = {}
+    def _end_of(self, pack: bytes, what: What) -> Where:
+        """What the end of a pack says; nothing where it cannot be read: the shards may know another."""
+        key = (names.data_pack if what is What.DATA else names.node_pack)(self._component, pack)
         try:
-            for _ in range(cursor.unpack(_COUNT)[0]):
-                id, pack, epoch, offset, length, at, _size = cursor.unpack(_ROW)
-                found[id] = Place(pack, epoch, offset, length), at
-            cursor.finish()
-        except ValueError as error:
-            raise Damaged(f"the index {key} is damaged: {error}") from None
+            for listed in self._store.list(key):
+                return _where(read_contents(self._store, self._opened, listed.key, listed.size_bytes).pieces)
+        except (ValueError, ObjectMissing):
+            pass
+        return {}
+
+    def _get(self, name: object, make: Callable[[], Where]) -> Where:
+        if (found := self._held.get(name)) is None:
+            found = make()
+            if len(self._held) >= _HELD:
+                self._held.clear()
+            self._held[name] = found
         return found
 
 
-def newest(store: Store, component: ComponentName, *, complete: bool = True) -> int | None:
-    """The newest generation that is complete; or the newest of all, for one who begins another."""
-    keys = [listed.key for listed in store.list(f"index/{component}/")]
-    found = [_KEY.match(key) for key in keys if key.endswith("/complete") or not complete]
-    return max((int(match.group(1)) for match in found if match), default=None)
-
-
-def write_index(store: Store, opened: Opened, keys: Keyring, component: ComponentName, pieces: Iterable[Piece]) -> int:
-    """A new generation with all of `pieces`; returns its number. A file without a name sorts them."""
-    generation = (newest(store, component, complete=False) or 0) + 1
-    with closing(sqlite3.connect("")) as spool:
-        spool.execute("CREATE TABLE piece (id BLOB PRIMARY KEY, row BLOB NOT NULL) WITHOUT ROWID")
-        rows = ((p.id, _ROW.pack(p.id, *p.place, p.at, p.size)) for p in pieces)
-        spool.executemany("INSERT OR REPLACE INTO piece VALUES (?, ?)", rows)
-        total = spool.execute("SELECT count(*) FROM piece").fetchone()[0]
-        bits = min(max(0, (total // SHARD_PIECES).bit_length()), 24)
-        for shard in range(1 << bits):
-            low, high = _bounds(shard, bits)
-            found = spool.execute("SELECT row FROM piece WHERE id >= ? AND id < ? ORDER BY id", (low, high)).fetchall()
-            body = _COUNT.pack(len(found)) + b"".join(row for (row,) in found)
-            key = _shard_key(component, generation, bits, shard)
-            store.put_if_absent(key, seal_box(opened, keys, key, body))
-    key = _complete(component, generation)
-    store.put_if_absent(key, seal_json(opened, keys, key, {"bits": bits, "pieces": total}))
-    return generation
+def _where(pieces: Iterable[Piece]) -> Where:
+    return {piece.id: (piece.place, piece.at) for piece in pieces}
 
 
 def prefix(id: bytes, bits: int) -> int:
@@ -103,19 +170,9 @@ def prefix(id: bytes, bits: int) -> int:
     return int.from_bytes(id[:4], "big") >> (32 - bits)
 
 
-def _bounds(shard: int, bits: int) -> tuple[bytes, bytes]:
-    low = (shard << (32 - bits)).to_bytes(5, "big")[1:]
-    high = ((shard + 1) << (32 - bits)).to_bytes(5, "big")
-    return low, (high[1:] if high[0] == 0 else b"\xff" * 33)
+def name_of(component: ComponentName, generation: int, name: str) -> Key:
+    return Key(f"index/{component}/{generation:012d}/{name}")
 
 
-def _folder(component: ComponentName, generation: int) -> str:
-    return f"index/{component}/{generation:012d}/"
-
-
-def _complete(component: ComponentName, generation: int) -> Key:
-    return Key(f"{_folder(component, generation)}complete")
-
-
-def _shard_key(component: ComponentName, generation: int, bits: int, shard: int) -> Key:
-    return Key(f"{_folder(component, generation)}{shard:0{max(1, (bits + 3) // 4)}x}")
+def shard_name(component: ComponentName, generation: int, bits: int, shard: int) -> Key:
+    return name_of(component, generation, f"{shard:0{max(1, (bits + 3) // 4)}x}")

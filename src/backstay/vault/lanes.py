@@ -79,8 +79,8 @@ class Lane:
             self.keep(entry, 0, content)
             return 0
         same = before is not None and before.kind is Kind.FILE and entry.mark != b"" and before.mark == entry.mark
-        if base and before and same and base.take_over(before, self._bench.tally):
-            self.keep(entry, before.size_bytes, before.content)
+        if base and before and same and (content := base.take_over(before, self._bench.tally)) is not None:
+            self.keep(entry, before.size_bytes, content)
             return before.size_bytes
         assert entry.open is not None, f"{entry.path}: a file needs something to open"
         try:
@@ -111,9 +111,9 @@ class Lane:
         data = self.view[:size]
         id = blake3(data, key=self._bench.opened.chunk_key).digest()
         old, base = before.content if before else None, self._bench.base
-        if base and isinstance(old, Small) and old.chunk.place and old.chunk.id == id and base.has(old.chunk.place):
-            self._bench.tally.short(old.chunk.place)
-            self.keep(entry, size, old)
+        if base and isinstance(old, Small) and old.chunk.id == id and (now := base.chunk_now(old.chunk)) and now.place:
+            self._bench.tally.short(now.place)
+            self.keep(entry, size, Small(now))
             return
         if len(self._group) + size > GROUP_BYTES:
             self.flush_group()

@@ -67,7 +67,7 @@ class Shelf:
     def __init__(self, store: Store, opened: Opened, component: ComponentName) -> None:
         self.store, self.opened, self.component = store, opened, component
         self._ciphers, self._nodes = Recent(4096), Recent(64)
-        self._index = Index(store, opened, component)
+        self.index = Index(store, opened, component)
         self._local = threading.local()
 
     @property
@@ -127,15 +127,17 @@ class Shelf:
         """The id of so many zeros."""
         return self._nodes.get(b"zeros%d" % size, lambda: self.opened.chunk_id(bytes(size)))
 
-    def elsewhere(self, id: bytes, hint: Place, error: Damaged | ObjectMissing) -> tuple[Place, int]:
+    def elsewhere(
+        self, id: bytes, hint: Place, error: Damaged | ObjectMissing, what: What = What.DATA
+    ) -> tuple[Place, int]:
         """Where the index says that a chunk or node is, and its start in that frame, when what lies at `hint` is
         missing or damaged: it was repacked, or healed. Raises `error` where no index knows another place: an index that
         cannot be read is one that knows nothing, and what is wrong with the data comes first."""
         try:
-            found = self._index.find(id)
+            found = self.index.find(id, hint, what)
         except (Damaged, ObjectMissing):
             raise error from None
-        if found is None or found[0] == hint:
+        if found is None:
             raise error
         return found
 
@@ -155,7 +157,7 @@ class Shelf:
         except (Damaged, ObjectMissing) as error:
             if self.unveiled(names.node_pack(self.component, ref.place.pack)):
                 return self.node(ref)
-            return self.node_at(ref.id, self.elsewhere(ref.id, ref.place, error)[0])
+            return self.node_at(ref.id, self.elsewhere(ref.id, ref.place, error, What.NODES)[0])
 
     def node_at(self, id: bytes, place: Place) -> bytes:
         key = names.node_pack(self.component, place.pack)
