@@ -102,6 +102,7 @@ class Tampered:
         under: str = "",
         place: Callable[[Stored], Path | None] | None = None,
         progress: Progress = unwatched,
+        over: bool = False,
     ) -> None:
         laid: dict[str, Path] = {}
 
@@ -111,7 +112,7 @@ class Tampered:
                 laid[stored.path] = found
             return found
 
-        self.within.extract(to, under=under, place=placing, progress=progress)
+        self.within.extract(to, under=under, place=placing, progress=progress, over=over)
         for path, change in self.changes.items():
             if change is not None:
                 change(laid[path])

@@ -24,7 +24,7 @@ from backstay.adapters.objectstore import FolderStore
 from backstay.adapters.postgres import PostgresKeeper, PostgresPlace, lay_down_data, site
 from backstay.adapters.postgres.litter import register, registered, sweep
 from backstay.adapters.postgres.site import Site, running_on, stop_server
-from backstay.errors import DiskFull, RunBusy, TargetAlive
+from backstay.errors import AccessDenied, DiskFull, RunBusy, TargetAlive, TargetNotEmpty
 from backstay.facts import DidNot, Happened, Point, Succeeded
 from backstay.plan import PostgresWay
 from backstay.processes import holding
@@ -358,6 +358,35 @@ def test_a_point_laid_down_as_files_starts_and_has_every_row(
     with other.connect() as db:
         assert db.execute("SHOW archive_mode").fetchone() == ("off",)
         assert db.execute("SELECT left(pg_walfile_name(pg_current_wal_lsn()), 8)").fetchone() == ("00000002",)
+
+
+def test_a_point_laid_over_a_server_that_went_on_is_that_point_again(
+    server: Server, tmp_path: Path, make_postgres: MakePostgres
+) -> None:
+    keeper, vault = keeper_of(server, tmp_path), MemoryVault()
+    point, before = take(keeper, vault), content(keeper)
+    to, reader = tmp_path / "laid", vault.open(point.id)
+    lay_down_data(reader, to)
+    other = make_postgres(data=to / "data")
+    with other.connect() as db:
+        db.execute("CREATE TABLE later AS SELECT n FROM generate_series(1, 20000) n")
+    other.stop()
+    with pytest.raises(TargetNotEmpty, match="does not have"):
+        lay_down_data(reader, to, over=True)
+    assert (to / "data" / "global" / "pg_control").exists(), "a refusal changes nothing"
+
+    def dying(done_bytes: int, total_bytes: int | None, what: str) -> None:
+        raise OSError("killed")
+
+    with pytest.raises(AccessDenied):
+        lay_down_data(reader, to, dying, over=True, removing=True)
+    assert not (to / "data" / "global" / "pg_control").exists(), "half a restore is no cluster"
+    lay_down_data(reader, to, over=True, removing=True)
+    other.start()
+    there = PostgresKeeper(PostgresPlace(other.dsn(), scratch=tmp_path), SystemClock())
+    assert content(there) == before
+    with other.connect() as db:
+        assert db.execute("SELECT to_regclass('later')").fetchone() == (None,)
 
 
 def test_a_restored_directory_whose_label_was_removed_does_not_start(server: Server, tmp_path: Path) -> None:

@@ -1,13 +1,18 @@
 """A recovery point as files in a folder: the last resort, which needs a vault, a key, and nothing else."""
 
+import os
 import shutil
+from collections.abc import Generator
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 
+from backstay.durable import sync, write_durably
 from backstay.errors import DiskFull, TargetAlive, TargetNotEmpty
 from backstay.facts import Point
 from backstay.ports import PointReader, Progress
 from backstay.values import VaultName, listed, say_size
+from backstay.vault.over import others, remove
 
 
 @dataclass(frozen=True, slots=True)
@@ -19,11 +24,37 @@ class Laid:
     next_steps: tuple[str, ...]
 
 
-def lay_down(reader: PointReader, to: Path, progress: Progress) -> tuple[str, ...]:
+@dataclass(frozen=True, slots=True)
+class Over:
+    """A restore over what is there: only what differs is written."""
+
+    removing: bool
+    """Also remove what the point does not have."""
+
+
+UNFINISHED = "backstay.unfinished"
+"""In a folder over which a restore was begun, until it is done. (A data directory has no `pg_control` meanwhile.)"""
+_NOTE = b"A restore over this folder was begun and has not ended: half is old, half is new. Run it again.\n"
+
+
+def lay_down(reader: PointReader, to: Path, progress: Progress, over: Over | None = None) -> tuple[str, ...]:
     """Write the point into the folder `to`; gives what to do next. Raises TargetNotEmpty, TargetAlive, DiskFull,
     Damaged."""
-    _refuse_occupied(to, reader.point)
-    _refuse_without_room(to, reader.point.size_bytes)
+    if over is None or not to.exists():
+        _refuse_occupied(to, reader.point)
+        _refuse_without_room(to, reader.point.size_bytes)
+        return _lay(reader, to, progress)
+    _refuse_alive(to, reader.point)
+    _refuse_in_use(to)
+    if reader.point.way in ("local", "stream"):
+        from backstay.adapters.postgres.plain import lay_down_data
+
+        return lay_down_data(reader, to, progress, over=True, removing=over.removing)
+    with _unfinished(to):
+        return _lay_over(reader, to, progress, over)
+
+
+def _lay(reader: PointReader, to: Path, progress: Progress) -> tuple[str, ...]:
     match reader.point.way:
         case "local" | "stream":
             from backstay.adapters.postgres.plain import lay_down_data
@@ -38,10 +69,45 @@ def lay_down(reader: PointReader, to: Path, progress: Progress) -> tuple[str, ..
             return ()
 
 
+def _lay_over(reader: PointReader, to: Path, progress: Progress, over: Over) -> tuple[str, ...]:
+    if over.removing:
+        for path in others(reader.entries(), lambda stored: to / stored.path, to):
+            if path.name != UNFINISHED:
+                remove(path)
+    if reader.point.way == "logical":
+        from backstay.adapters.postgres.plain import lay_down_dump
+
+        return lay_down_dump(reader, to, progress, over=True)
+    reader.extract(to, progress=progress, over=True)
+    return ()
+
+
+@contextmanager
+def _unfinished(to: Path) -> Generator[None]:
+    """A note for whoever finds the folder after a power cut: half of it may be old, and half new."""
+    note = to / UNFINISHED
+    write_durably(note, _NOTE)
+    yield
+    note.unlink()
+    sync(to)
+
+
 def _refuse_occupied(to: Path, point: Point) -> None:
     """Somebody who is in a hurry names the live folder: then say that it is alive, not only that it is not empty."""
     if not to.exists() or (to.is_dir() and not any(to.iterdir())):
         return
+    _refuse_alive(to, point)
+    there = sorted(path.name for path in to.iterdir()) if to.is_dir() else []
+    raise TargetNotEmpty(
+        f"{to} is not empty" if to.is_dir() else f"{to} is a file",
+        detail=f"{listed([*there[:3], *(['more'] if len(there) > 3 else [])])} stand there; nothing was written"
+        if there
+        else "nothing was written",
+        hint="name a folder that is empty, or does not exist yet; over an older restore: --delta",
+    )
+
+
+def _refuse_alive(to: Path, point: Point) -> None:
     if point.way in ("local", "stream"):
         from backstay.adapters.postgres.site import running_on
 
@@ -51,14 +117,25 @@ def _refuse_occupied(to: Path, point: Point) -> None:
                 detail=f"process {running[0]} runs on it; nothing was written",
                 hint="name an empty folder; to replace what runs there, use `backstay recover`",
             )
-    there = sorted(path.name for path in to.iterdir()) if to.is_dir() else []
-    raise TargetNotEmpty(
-        f"{to} is not empty" if to.is_dir() else f"{to} is a file",
-        detail=f"{listed([*there[:3], *(['more'] if len(there) > 3 else [])])} stand there; nothing was written"
-        if there
-        else "nothing was written",
-        hint="name a folder that is empty, or does not exist yet",
-    )
+
+
+def _refuse_in_use(to: Path) -> None:
+    """Whoever has a file there open would see it change under his hands. As far as we may look: other people's
+    processes are hidden from all but root."""
+    inside = f"{to.resolve()}/"
+    for pid in os.listdir("/proc"):  # noqa: PTH208 - thousands of them
+        if pid.isdigit() and int(pid) != os.getpid() and _has_open(f"/proc/{pid}/fd", inside):
+            raise TargetAlive(
+                f"will not restore over {to} while it is in use",
+                detail=f"process {pid} has a file in it open; nothing was written",
+                hint="stop that process, or restore to an empty folder",
+            )
+
+
+def _has_open(handles: str, inside: str) -> bool:
+    with suppress(OSError):  # it ended meanwhile, or is somebody else's
+        return any(os.readlink(f"{handles}/{number}").startswith(inside) for number in os.listdir(handles))  # noqa: PTH115, PTH208
+    return False
 
 
 def _refuse_without_room(to: Path, needed: int) -> None:

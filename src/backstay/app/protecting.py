@@ -12,7 +12,7 @@ from backstay import engine, protect
 from backstay.app.driving import driver, new_run
 from backstay.app.estate import keeper_of, scratch, supported
 from backstay.app.home import Home
-from backstay.app.laying import Laid, lay_down
+from backstay.app.laying import Laid, Over, lay_down
 from backstay.app.walls import refuse_swallowed
 from backstay.engine.routine import Note
 from backstay.errors import (
@@ -250,9 +250,11 @@ def newest_point(home: Home, component: ComponentName) -> tuple[VaultName, Point
     return name, point
 
 
-def restore_to(home: Home, component: str, to: Path, point: str | None, progress: Progress) -> Laid:
-    """Lay a point down in a folder of its own. Needs a vault and a key, no plan. Raises TargetNotEmpty, NoSuchPoint,
-    DiskFull and what the vault raises."""
+def restore_to(
+    home: Home, component: str, to: Path, point: str | None, progress: Progress, over: Over | None = None
+) -> Laid:
+    """Lay a point down in a folder of its own, or over what is there. Needs a vault and a key, no plan. Raises
+    TargetNotEmpty, TargetAlive, NoSuchPoint, DiskFull and what the vault raises."""
     name, found = newest_point(home, ComponentName(component)) if point is None else find_point(home, PointId(point))
     if found.component != component:
         raise NoSuchPoint(
@@ -262,7 +264,7 @@ def restore_to(home: Home, component: str, to: Path, point: str | None, progress
         )
     vault, began = home.vault(name), home.clock.now()
     try:
-        return Laid(found, name, lay_down(vault.open(found.id), to.absolute(), progress))
+        return Laid(found, name, lay_down(vault.open(found.id), to.absolute(), progress, over))
     except (Damaged, ObjectMissing) as error:
         refute(vault, found, error, (began, home.clock.now()))
         raise

@@ -135,12 +135,15 @@ def restore(
     *,
     to: Path,
     point: str | None = None,
+    delta: Annotated[bool, Parameter(negative="")] = False,
+    remove: Annotated[bool, Parameter(negative="")] = False,
     vault: VaultFolder = None,
     common: Common = HERE,
 ) -> None:
     """Lay a recovery point down in an empty folder. Nothing that runs is touched; no plan is needed.
 
-    To bring a system back in its place, use `backstay recover`.
+    With --delta, over an older restore: what is there is compared, and only what differs is written. To bring a system
+    back in its place, use `backstay recover`.
 
     Example: `backstay restore database --to /srv/restored --vault ./vault --key ./backstay.key`
 
@@ -149,20 +152,30 @@ def restore(
     component
         The component, as `backstay points` names it.
     to
-        An empty folder, or one that does not exist yet.
+        An empty folder, or one that does not exist yet; with --delta, any folder that nobody uses.
     point
         This point. Default: the newest.
+    delta
+        Over what is there: write only what differs. What the point does not have stays.
+    remove
+        With --delta: remove what the point does not have.
     vault
         A vault by its folder, without a plan.
     """
     from backstay.app import protecting
+    from backstay.app.laying import Over
     from backstay.cli.printing import Page, local
+    from backstay.errors import Usage
     from backstay.values import count, say_size
+
+    if remove and not delta:
+        raise Usage("--remove belongs to --delta", detail="a restore to an empty folder has nothing to remove")
 
     page = Page(common, vault)
     home = page.home()
     with work_screen(page, home.clock.elapsed, f"restoring {component}") as progress:
-        laid = protecting.restore_to(home, component, to, point, progress)
+        over = Over(remove) if delta else None
+        laid = protecting.restore_to(home, component, to, point, progress, over)
     p = laid.point
     page.say(f"✔ {p.component} as of {local(p.moment)} UTC ({p.newest_source}) is in {to}")
     page.say(f"  {count(p.files, 'file')}, {say_size(p.size_bytes)}, from point {p.id} in {laid.vault}")

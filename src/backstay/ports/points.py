@@ -135,10 +135,13 @@ class PointReader(Protocol):
         under: str = "",
         place: Callable[[Stored], Path | None] | None = None,
         progress: Progress = unwatched,
+        over: bool = False,
     ) -> None:
         """Write everything at or below `under` into the folder `to`, several files at once, with modes
         and times, all fsynced before this returns. `to` is made (0700) if it is not there; a file already
-        there raises TargetNotEmpty. `place` may send an entry elsewhere, or nowhere (None)."""
+        there raises TargetNotEmpty. `place` may send an entry elsewhere, or nowhere (None). `over`: what is
+        there is compared, and only what differs is written; killed half-way, the same call again makes it whole.
+        What the point does not have stays; a folder that stands where the point has a file raises TargetNotEmpty."""
         ...
 
 

@@ -19,6 +19,7 @@ from backstay.values import say_size
 from backstay.vault.fetching import Fetched, Fetching, Located, stored
 from backstay.vault.laying import LaidFile, Later, Syncers, in_words, sync_folder
 from backstay.vault.nodes import Item
+from backstay.vault.over import KeptFile, side_by_side
 
 BATCH_BYTES = 8 << 20
 BATCH_FILES = 1024
@@ -30,14 +31,25 @@ _UNREADABLE = (Damaged, ObjectMissing, WrongKey)
 Placing = Callable[[Stored], Path | None] | None
 
 
-def extract(fetching: Fetching, to: Path, *, under: str, place: Placing, progress: Progress) -> None:
+@dataclass(frozen=True, slots=True)
+class Ground:
+    """Where a point is laid down."""
+
+    to: Path
+    place: Placing = None
+    over: bool = False
+    """Over what is there: only what differs is written."""
+
+
+def extract(fetching: Fetching, ground: Ground, *, under: str, progress: Progress) -> None:
     """See `ports.PointReader.extract`. The whole stored path is kept below `to`, also with `under`."""
+    to = ground.to
     try:
         to.mkdir(mode=0o700, parents=True, exist_ok=True)
-        if place is None:  # else who knows on which disks the files will lie
+        if ground.place is None and not ground.over:  # else who knows what is needed, and on which disks
             _refuse_without_room(fetching, to, under)
-        with closing(Later()) as later:
-            _Restore(fetching, to, place, progress, later).run(under)
+        with closing(Later(over=ground.over)) as later:
+            _Restore(fetching, ground, progress, later).run(under)
             later.finish()
         sync_folder(to)
         sync_folder(to.parent)
@@ -66,8 +78,9 @@ class _Batch:
 
 
 class _Restore:
-    def __init__(self, fetching: Fetching, to: Path, place: Placing, progress: Progress, later: Later) -> None:
-        self._fetching, self._to, self._place, self._progress, self._later = fetching, to, place, progress, later
+    def __init__(self, fetching: Fetching, ground: Ground, progress: Progress, later: Later) -> None:
+        self._fetching, self._progress, self._later = fetching, progress, later
+        self._to, self._place, self._over = ground.to, ground.place, ground.over
         self._threads = min(len(os.sched_getaffinity(0)), MOST_THREADS)
         self._queue: queue.Queue[_Batch | None] = queue.Queue(self._threads + 1)
         self._failed: BaseException | None = None
@@ -110,7 +123,7 @@ class _Restore:
             for path, item in self._fetching.items(under):
                 if (target := self._prepare(path, item)) is None:
                     continue
-                file = LaidFile(target, stored(path, item))
+                file = (KeptFile if self._over else LaidFile)(target, stored(path, item))
                 if not item.size_bytes:
                     batch.empty.append(file)
                 else:
@@ -157,12 +170,22 @@ class _Restore:
         try:
             path.mkdir(mode=0o700)
         except FileExistsError:
-            if not stat.S_ISDIR(path.lstat().st_mode):
-                raise TargetNotEmpty(f"{path} is there already, and is no folder") from None
-        else:
-            if not named:
-                self._later.made(path)
+            self._use(path)
+            named = named or not self._over
+        if not named:
+            self._later.made(path)
         self._folders.add(path)
+
+    def _use(self, path: Path) -> None:
+        """Something is there already."""
+        mode = path.lstat().st_mode
+        if not stat.S_ISDIR(mode):
+            if not self._over:
+                raise TargetNotEmpty(f"{path} is there already, and is no folder")
+            path.unlink()  # a link is replaced by a folder: nothing is written through it
+            path.mkdir(mode=0o700)
+        elif self._over and mode & stat.S_IRWXU != stat.S_IRWXU:
+            path.chmod(mode | stat.S_IRWXU)  # it gets its own mode at the end
 
     # ── the others ──
 
@@ -182,9 +205,22 @@ class _Restore:
         for file in batch.empty:
             self._syncers.finish(file)
         try:
-            self._write_side_by_side(batch, self._fetching.fetch(batch.chunks), side)
+            wanted = self._differing(batch, side) if self._over else batch.chunks
+            self._write_side_by_side(batch, self._fetching.fetch(wanted), side)
         except _UNREADABLE as error:
             raise self._naming(error, batch) from None
+
+    def _differing(self, batch: _Batch, side: memoryview) -> list[Located]:
+        """The chunks that are not there yet."""
+        wanted: list[Located] = []
+        for run in side_by_side(batch.chunks, len(side)):
+            file = batch.files[run[0].file]
+            assert isinstance(file, KeptFile)
+            right = file.right(run, side, self._fetching.shelf.opened.chunk_id)
+            wanted += [located for located, is_right in zip(run, right) if not is_right]
+            if size := sum(located.chunk.size for located, is_right in zip(run, right) if is_right):
+                self._wrote(file, size)
+        return wanted
 
     def _write_side_by_side(self, batch: _Batch, fetched: Iterator[Fetched], side: memoryview) -> None:
         """Chunks that continue each other in one file are copied side by side, and written by one call: that is dearer
@@ -192,6 +228,7 @@ class _Restore:
         number, start, size = -1, 0, 0
         for located, data in fetched:
             if data is None:
+                batch.files[located.file].zeros(located.offset, located.chunk.size)
                 self._wrote(batch.files[located.file], located.chunk.size)
                 continue
             if located.file != number or located.offset != start + size or size + len(data) > len(side):

@@ -14,6 +14,7 @@ import threading
 from collections.abc import Callable
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
+from stat import S_IMODE, S_ISDIR
 
 from backstay.errors import AccessDenied, BackstayError, DiskFull, TargetNotEmpty
 from backstay.facts import Point
@@ -39,10 +40,14 @@ class LaidFile:
     def _open(self) -> int:
         with self._lock:
             if self._handle < 0:
-                flags = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC
-                self._handle = os.open(self._path, flags, 0o600)
-                os.ftruncate(self._handle, self.stored.size_bytes)
+                self._handle = self._made()
             return self._handle
+
+    def _made(self) -> int:
+        flags = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC
+        handle = os.open(self._path, flags, 0o600)
+        os.ftruncate(handle, self.stored.size_bytes)
+        return handle
 
     def write(self, data: memoryview, offset: int) -> None:
         handle, at = self._open(), offset
@@ -51,6 +56,9 @@ class LaidFile:
             data, at = data[n:], at + n
         begin_writeback(handle, offset, at - offset)
 
+    def zeros(self, offset: int, size: int) -> None:
+        """These bytes are zeros: a new file has them already."""
+
     def done(self, size: int) -> bool:
         """So much of it is written, or is zeros. Whether that was the last."""
         with self._lock:
@@ -58,9 +66,12 @@ class LaidFile:
             return self._left_bytes == 0
 
     def finish(self) -> None:
-        handle = self._open()
-        os.fchmod(handle, self.stored.mode)
-        os.utime(handle, ns=nanoseconds(self.stored.modified))
+        handle, moment = self._open(), nanoseconds(self.stored.modified)
+        found = os.fstat(handle)
+        if S_IMODE(found.st_mode) != self.stored.mode:
+            os.fchmod(handle, self.stored.mode)
+        if found.st_mtime_ns != moment[1]:
+            os.utime(handle, ns=moment)
         os.fsync(handle)
         self.close()
 
@@ -101,9 +112,11 @@ class Syncers:
 
 
 class Later:
-    """What is done when all files are there: links, then modes and times of folders, from the bottom up."""
+    """What is done when all files are there: links, then modes and times of folders, from the bottom up. `over`: what
+    stands where a link belongs is replaced, unless it is a folder."""
 
-    def __init__(self) -> None:
+    def __init__(self, *, over: bool = False) -> None:
+        self._over = over
         self._rows = sqlite3.connect("", check_same_thread=False, isolation_level=None)
         self._rows.execute("PRAGMA journal_mode = OFF")
         self._rows.execute("CREATE TABLE later (n INTEGER PRIMARY KEY, path BLOB, target BLOB, mode INT, ns INT)")
@@ -127,10 +140,7 @@ class Later:
 
     def finish(self) -> None:
         for path, target, ns in self._rows.execute("SELECT path, target, ns FROM later WHERE target IS NOT NULL"):
-            try:
-                Path(os.fsdecode(path)).symlink_to(os.fsdecode(target))
-            except FileExistsError:
-                raise TargetNotEmpty(f"{os.fsdecode(path)} is there already") from None
+            self._link(Path(os.fsdecode(path)), os.fsdecode(target))
             os.utime(path, ns=(ns, ns), follow_symlinks=False)
         folders = self._rows.execute("SELECT path, mode, ns FROM later WHERE target IS NULL ORDER BY n DESC")
         for path, mode, ns in folders:
@@ -142,6 +152,17 @@ class Later:
                 os.fsync(handle)
             finally:
                 os.close(handle)
+
+    def _link(self, path: Path, target: str) -> None:
+        try:
+            found = path.lstat()
+        except FileNotFoundError:
+            path.symlink_to(target)
+            return
+        if not self._over or S_ISDIR(found.st_mode):
+            raise TargetNotEmpty(f"{path} is there already")
+        path.unlink()
+        path.symlink_to(target)
 
 
 def sync_folder(path: Path) -> None:

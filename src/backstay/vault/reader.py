@@ -9,7 +9,7 @@ from pathlib import Path
 from backstay.errors import Damaged, NoSuchPoint, ObjectMissing, WrongKey
 from backstay.facts import Point
 from backstay.ports import Kind, Progress, Stored, unwatched
-from backstay.vault.extract import extract
+from backstay.vault.extract import Ground, extract
 from backstay.vault.fetching import Fetching, Located, stored
 from backstay.vault.nodes import Content
 from backstay.vault.shelf import Shelf
@@ -72,5 +72,6 @@ class Reading:
         under: str = "",
         place: Callable[[Stored], Path | None] | None = None,
         progress: Progress = unwatched,
+        over: bool = False,
     ) -> None:
-        extract(self.fetching, to, under=under, place=place, progress=progress)
+        extract(self.fetching, Ground(to, place, over), under=under, progress=progress)

@@ -83,6 +83,7 @@ class Witnessed:
         under: str = "",
         place: Callable[[Stored], Path | None] | None = None,
         progress: Progress = unwatched,
+        over: bool = False,
     ) -> None:
         left_out: set[str] = set()
 
@@ -93,7 +94,7 @@ class Witnessed:
                 left_out.add(stored.path)
             return where
 
-        self._within.extract(to, under=under, place=noted, progress=progress)
+        self._within.extract(to, under=under, place=noted, progress=progress, over=over)
         self._branches.append(under)
         self._left_out |= left_out
 

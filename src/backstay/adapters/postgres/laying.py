@@ -27,6 +27,11 @@ _CONTROL = Path("global") / "pg_control"
 _CONTROL_LATER = Path("global") / "pg_control.backstay"
 _MADE = ("pg_wal/archive_status", "pg_commit_ts", "pg_stat", "pg_tblspc", "pg_twophase", "pg_logical/mappings")
 _MADE_TOO = ("pg_logical/snapshots",)
+LAID = frozenset({
+    *EMPTIED, *_MADE, *_MADE_TOO, "pg_wal/summaries", "recovery.signal", "postgresql.conf", "pg_hba.conf",
+    "pg_ident.conf", *(f"global/pg_control{end}" for end in ("", ".backstay", ".poisoned")),
+})  # fmt: skip
+"""What laying down makes in a data directory, whatever the point has."""
 _WALDUMP = timedelta(minutes=30)
 
 
@@ -92,18 +97,24 @@ class Ground:
         return None
 
 
-def lay(point: PointReader, ground: Ground, progress: Progress = unwatched) -> None:
-    """Everything durable when this returns, `pg_control` under its own name.
+def lay(point: PointReader, ground: Ground, progress: Progress = unwatched, *, over: bool = False) -> None:
+    """Everything durable when this returns, `pg_control` under its own name. `over`: only what differs from what is
+    there is written; no server can start there until it is done.
 
     Raises what `PointReader.extract` raises; Damaged when something that every cluster has is missing.
     """
     data = ground.data
+    if over:
+        end_the_cluster(data)
     (data / "pg_tblspc").mkdir(mode=0o700, parents=True, exist_ok=True)
     for oid, folder in ground.spaces.items():
         # First: whoever clears up after us finds the folder by its link.
-        (data / "pg_tblspc" / str(oid)).symlink_to(folder)
+        link = data / "pg_tblspc" / str(oid)
+        if over and link.is_symlink():
+            link.unlink()  # it may lead to the folder of another server
+        link.symlink_to(folder)
         folder.mkdir(mode=0o700, parents=True, exist_ok=True)
-    point.extract(data, place=ground.place, progress=progress)
+    point.extract(data, place=ground.place, progress=progress, over=over)
     missing = [
         name for name in (_CONTROL_LATER, Path("PG_VERSION"), Path("backup_label")) if not (data / name).exists()
     ]
@@ -122,6 +133,13 @@ def lay(point: PointReader, ground: Ground, progress: Progress = unwatched) -> N
         sync(folder)
     (data / "global" / "pg_control.poisoned").rename(data / _CONTROL)
     sync(data / "global")
+
+
+def end_the_cluster(data: Path) -> None:
+    """Before anything else is changed: what is half old and half new must not look like a cluster."""
+    if (data / _CONTROL).exists():
+        (data / _CONTROL).unlink()
+        sync(data / "global")
 
 
 def refuse_new_tablespaces(programs: Programs, data: Path, physical: Physical) -> None:

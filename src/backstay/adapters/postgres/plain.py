@@ -3,9 +3,12 @@
 import shlex
 from pathlib import Path
 
-from backstay.adapters.postgres.laying import Ground, Physical, lay, room
+from backstay.adapters.postgres.laying import LAID, Ground, Physical, end_the_cluster, lay, room
 from backstay.durable import sync
+from backstay.errors import TargetNotEmpty
 from backstay.ports import PointReader, Progress, Stored, unwatched
+from backstay.values import count, listed
+from backstay.vault.over import others, remove
 
 _RECOVERY = """
 # Added by Backstay. Recovery to the end of the backup, then a timeline of its own. This server keeps no archive and
@@ -31,16 +34,22 @@ unix_socket_directories = '/tmp'
 _ACCESS = "# Made by Backstay: only the owner of this server may come in.\nlocal all all peer\n"
 
 
-def lay_down_data(reader: PointReader, to: Path, progress: Progress = unwatched) -> tuple[str, ...]:
+def lay_down_data(
+    reader: PointReader, to: Path, progress: Progress = unwatched, *, over: bool = False, removing: bool = False
+) -> tuple[str, ...]:
     """A physical point as a data directory that starts: `to/data`, with its tablespaces in `to/tablespaces`; gives what
-    to do next. Raises TargetNotEmpty, DiskFull, Damaged."""
+    to do next. `over`: only what differs from what is there is written; what the point does not have is removed when
+    that is asked, and else raises TargetNotEmpty: WAL of a later moment would be replayed. Raises DiskFull, Damaged."""
     physical = Physical.of(reader.point)
     data = to / "data"
     with room(to, f"restoring to {to}"):
         to.mkdir(mode=0o700, parents=True, exist_ok=True)
         spaces = {space.oid: to.absolute() / "tablespaces" / str(space.oid) for space in physical.tablespaces}
-        lay(reader, Ground(data, spaces), progress)
-        _lay_configuration(reader, to)
+        ground = Ground(data, spaces)
+        if over:
+            _clear(reader, ground, removing=removing)
+        lay(reader, ground, progress, over=over)
+        _lay_configuration(reader, to, over=over)
         with (data / "postgresql.auto.conf").open("a") as file:
             file.write(_RECOVERY.format(timeline=physical.timeline))
         for name, text in (("postgresql.conf", _CONFIGURATION), ("pg_hba.conf", _ACCESS), ("pg_ident.conf", "")):
@@ -56,7 +65,29 @@ def lay_down_data(reader: PointReader, to: Path, progress: Progress = unwatched)
     )
 
 
-def _lay_configuration(reader: PointReader, to: Path) -> None:
+def _clear(reader: PointReader, ground: Ground, *, removing: bool) -> None:
+    """Of what the point does not have."""
+    laid = LAID | {f"pg_tblspc/{oid}" for oid in ground.spaces}
+    found = [
+        path
+        for path in others(reader.entries(), ground.place)
+        if not path.is_relative_to(ground.data) or str(path.relative_to(ground.data)) not in laid
+    ]
+    if not found:
+        return
+    if not removing:
+        raise TargetNotEmpty(
+            f"{ground.data} holds {count(len(found), 'thing')} that the point does not have",
+            detail=f"{listed([str(path) for path in found[:3]])}{' and more' if len(found) > 3 else ''}; nothing was "
+            "changed. A server must not find them: it would replay WAL of a later moment",
+            hint="look whether you need them (pg_wal may hold the newest transactions), then say --remove",
+        )
+    end_the_cluster(ground.data)
+    for path in found:
+        remove(path)
+
+
+def _lay_configuration(reader: PointReader, to: Path, *, over: bool) -> None:
     """The files that lived elsewhere, below `to/config`: for a person to look at."""
     if reader.entry("config") is None:
         return
@@ -64,12 +95,14 @@ def _lay_configuration(reader: PointReader, to: Path) -> None:
     def place(stored: Stored) -> Path | None:
         return to / stored.path if stored.path == "config" or stored.path.startswith("config/") else None
 
-    reader.extract(to, under="config", place=place)
+    reader.extract(to, under="config", place=place, over=over)
 
 
-def lay_down_dump(reader: PointReader, to: Path, progress: Progress = unwatched) -> tuple[str, ...]:
+def lay_down_dump(
+    reader: PointReader, to: Path, progress: Progress = unwatched, *, over: bool = False
+) -> tuple[str, ...]:
     """A logical point as a directory dump that pg_restore reads; gives what to do next."""
-    reader.extract(to, progress=progress)
+    reader.extract(to, progress=progress, over=over)
     about = reader.point.about
     name = shlex.quote(about.get("database", "NEW"))
     return (
