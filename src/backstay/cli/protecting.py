@@ -2,6 +2,7 @@
 
 from collections.abc import Generator, Sequence
 from contextlib import contextmanager
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Literal
 
@@ -130,13 +131,27 @@ def verify(
     _fail_if_any(came)
 
 
+@Parameter(name="*")
+@dataclass(frozen=True)
+class OverWords:
+    """What a restore may do where something is already."""
+
+    delta: Annotated[bool, Parameter(negative="")] = False
+    """Over what is there: write only what differs. What the point does not have stays."""
+
+    remove: Annotated[bool, Parameter(negative="")] = False
+    """With --delta: remove what the point does not have."""
+
+
+EMPTY = OverWords()
+
+
 def restore(
     component: str,
     *,
     to: Path,
     point: str | None = None,
-    delta: Annotated[bool, Parameter(negative="")] = False,
-    remove: Annotated[bool, Parameter(negative="")] = False,
+    over: OverWords = EMPTY,
     vault: VaultFolder = None,
     common: Common = HERE,
 ) -> None:
@@ -155,10 +170,6 @@ def restore(
         An empty folder, or one that does not exist yet; with --delta, any folder that nobody uses.
     point
         This point. Default: the newest.
-    delta
-        Over what is there: write only what differs. What the point does not have stays.
-    remove
-        With --delta: remove what the point does not have.
     vault
         A vault by its folder, without a plan.
     """
@@ -168,14 +179,14 @@ def restore(
     from backstay.errors import Usage
     from backstay.values import count, say_size
 
-    if remove and not delta:
+    if over.remove and not over.delta:
         raise Usage("--remove belongs to --delta", detail="a restore to an empty folder has nothing to remove")
 
     page = Page(common, vault)
     home = page.home()
     with work_screen(page, home.clock.elapsed, f"restoring {component}") as progress:
-        over = Over(remove) if delta else None
-        laid = protecting.restore_to(home, component, to, point, progress, over)
+        told = Over(over.remove) if over.delta else None
+        laid = protecting.restore_to(home, component, to, point, progress, told)
     p = laid.point
     page.say(f"✔ {p.component} as of {local(p.moment)} UTC ({p.newest_source}) is in {to}")
     page.say(f"  {count(p.files, 'file')}, {say_size(p.size_bytes)}, from point {p.id} in {laid.vault}")
