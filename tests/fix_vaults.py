@@ -1,10 +1,12 @@
 """A plan with several vaults, in a folder of its own, and a folder of files to protect: everything through `app`."""
 
+import sys
 from collections.abc import Generator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
+from backstay.adapters.clock import SystemClock
 from backstay.app import planning
 from backstay.app.home import Asked, Home
 from backstay.ports import Progress, unwatched
@@ -41,8 +43,8 @@ class Shop:
         lines = "\n".join(f"  {name}: {spec}" for name, spec in vaults.items())
         (self.folder / "backstay.yaml").write_text(PLAN % lines)
 
-    def home(self) -> Home:
-        return Home(Asked(), self.folder)
+    def home(self, clock: SystemClock | None = None) -> Home:
+        return Home(Asked(), self.folder, clock)
 
     def init(self) -> Sequence[str]:
         return list(planning.init(self.home()))
@@ -59,3 +61,28 @@ def make_shop(folder: Path, vaults: dict[str, str] = VAULTS) -> Shop:
     (shop.papers / "ledger").write_bytes(bytes(range(256)) * 3000)
     shop.write_plan(vaults)
     return shop
+
+
+class Opens:
+    """How often a file was opened by this process. An audit hook stays for ever, so there is one."""
+
+    _watched: Path | None = None
+    _hooked = False
+    count = 0
+
+    @classmethod
+    @contextmanager
+    def of(cls, path: Path) -> Generator[type["Opens"]]:
+        if not cls._hooked:
+            sys.addaudithook(cls._hear)
+            cls._hooked = True
+        cls._watched, cls.count = path, 0
+        try:
+            yield cls
+        finally:
+            cls._watched = None
+
+    @classmethod
+    def _hear(cls, event: str, args: tuple[object, ...]) -> None:
+        if event == "open" and cls._watched is not None and str(args[0]).endswith(cls._watched.name):
+            cls.count += 1

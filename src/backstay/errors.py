@@ -323,6 +323,12 @@ class ObjectLocked(BackstayError):
     code = 72
 
 
+class NotCopied(BackstayError):
+    """A vault does not have every recovery point that it should have."""
+
+    code = 74
+
+
 class VaultUnsound(BackstayError):
     """A vault is not what it should be: something in it is damaged or missing, or it shows an older state."""
 

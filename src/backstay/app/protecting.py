@@ -16,13 +16,18 @@ from backstay.app.laying import Laid, Over, lay_down
 from backstay.app.walls import refuse_swallowed
 from backstay.engine.routine import Note
 from backstay.errors import (
+    AccessDenied,
     BackstayError,
     Cancelled,
     Damaged,
+    DiskFull,
+    Lapsed,
     NoProvenPoint,
     NoSuchPoint,
     NotSupported,
     ObjectMissing,
+    StoreUnreachable,
+    WrongKey,
 )
 from backstay.facts import Point, PointTaken, Proof, ProofGiven, RoutineBegan, RoutineFailed
 from backstay.history import taken_order
@@ -41,11 +46,13 @@ LONGEST = timedelta(hours=24)
 
 @dataclass(frozen=True, slots=True)
 class Came:
-    """What came of one component in one vault."""
+    """What came of one component in one vault. `passed_over`: vaults that come before it, and why each did not take
+    the point."""
 
     component: ComponentName
     vault: VaultName | None
     result: PointTaken | Proof | BackstayError
+    passed_over: tuple[tuple[VaultName, BackstayError], ...] = ()
 
     @property
     def error(self) -> BackstayError | None:
@@ -61,24 +68,35 @@ def chosen(home: Home, names: Sequence[str]) -> list[Component]:
 
 
 def backup(home: Home, names: Sequence[str], screen: Screen, *, only_due: bool = False) -> list[Came]:
-    """Take a point of each component into each of its vaults."""
+    """Take a point of each component, into the first of its vaults that answers: the source is read once. The others
+    get it by `copying.copy`."""
     home.adopt("backstay")
     came: list[Came] = []
     for component in chosen(home, names):
         if not supported(component):
             came.append(Came(component.name, None, _unsupported(home, component)))
             continue
-        for vault in home.plan.vaults_of(component):
-            due = _due(home, component, vault) if only_due else None
-            if only_due and due is None:
-                continue
-            full = due is None or due.kind == "full"
-            with screen(f"taking {component.name} into {vault}") as progress:
-                came.append(
-                    Came(component.name, vault, _attempt(partial(_take, home, component, vault, full, progress)))
-                )
+        due = _due(home, component) if only_due else None
+        if only_due and due is None:
+            continue
+        came.append(_take_somewhere(home, component, due is None or due.kind == "full", screen))
     home.seal()
     return came
+
+
+def _take_somewhere(home: Home, component: Component, full: bool, screen: Screen) -> Came:
+    """Into the first of its vaults, in the plan's order; the next one takes over from one that is away or full."""
+    passed_over: list[tuple[VaultName, BackstayError]] = []
+    for vault in home.plan.vaults_of(component):
+        taking = _Taking(home, component, vault, full)
+        with screen(f"taking {component.name} into {vault}") as progress:
+            result = _attempt(partial(taking.run, progress))
+        if not isinstance(result, BackstayError) or not taking.is_about_the_vault(result):
+            return Came(component.name, vault, result, tuple(passed_over))
+        passed_over.append((vault, result))
+    # Nobody took it: the first one is what the plan asks for, and the others are said with it.
+    (first, error), *others = passed_over
+    return Came(component.name, first, error, tuple(others))
 
 
 def _unsupported(home: Home, component: Component) -> BackstayError:
@@ -89,8 +107,9 @@ def _unsupported(home: Home, component: Component) -> BackstayError:
     raise AssertionError(f"{component.kind} has a keeper, and is called unsupported")
 
 
-def _due(home: Home, component: Component, vault: VaultName) -> protect.Due | None:
-    points = home.history(component.name).points_of(component.name, vault)
+def _due(home: Home, component: Component) -> protect.Due | None:
+    """A point that any vault has is not due: the others get it by copying."""
+    points = home.history(component.name).points_of(component.name)
     return next(iter(protect.due(component, points, home.clock.now(), home.plan.timezone)), None)
 
 
@@ -123,22 +142,46 @@ def _began(home: Home, routine: Routine, what: Literal["backup", "proof"], point
     return RoutineBegan(routine.run, what, vault, routine.plan, "", until, point)
 
 
-def _take(home: Home, component: Component, name: VaultName, full: bool, progress: Progress) -> PointTaken:
-    refuse_swallowed(home, component)
-    vault = home.vault(name)
-    keeper = keeper_of(home, component, PRIMARY, full=full)
-    routine = replace(_routine(home, component, vault, "backup", progress), keeper=keeper)
-    began = _began(home, routine, "backup", None)
+_AT_FIRST = (AccessDenied, Damaged, DiskFull, ObjectMissing, StoreUnreachable, WrongKey)
+"""What an open vault can meet before a point is reserved in it: nothing of the source was read yet."""
+_LATER = (DiskFull, Lapsed, StoreUnreachable)
+"""What it can meet afterwards. A source meets none of these, but for a full disk of ours."""
 
-    def act(acting: Acting, note: Note) -> PointTaken:
-        return take_point(replace(routine, stop=acting.stop), note)
 
-    def look(open_one: RoutineBegan) -> PointTaken | RoutineFailed:
-        return look_taken(routine, open_one)
+class _Taking:
+    """One try to take a point into one vault."""
 
-    end = engine.routine(driver(home), component.name, began, act, look)
-    assert isinstance(end, PointTaken), "a backup that raises nothing has a point"
-    return end
+    def __init__(self, home: Home, component: Component, vault: VaultName, full: bool) -> None:
+        self._home, self._component, self._vault, self._full = home, component, vault, full
+        self._opening, self._reserved = False, False
+
+    def is_about_the_vault(self, error: BackstayError) -> bool:
+        """Whether another vault could still take the point."""
+        return self._opening or isinstance(error, _LATER if self._reserved else _AT_FIRST)
+
+    def run(self, progress: Progress) -> PointTaken:
+        home, component = self._home, self._component
+        refuse_swallowed(home, component)
+        keeper = keeper_of(home, component, PRIMARY, full=self._full)
+        self._opening = True
+        vault = home.vault(self._vault)
+        self._opening = False
+        routine = replace(_routine(home, component, vault, "backup", progress), keeper=keeper)
+        began = _began(home, routine, "backup", None)
+
+        def act(acting: Acting, note: Note) -> PointTaken:
+            def noting(point: PointId) -> None:
+                self._reserved = True
+                note(point)
+
+            return take_point(replace(routine, stop=acting.stop), noting)
+
+        def look(open_one: RoutineBegan) -> PointTaken | RoutineFailed:
+            return look_taken(routine, open_one)
+
+        end = engine.routine(driver(home), component.name, began, act, look)
+        assert isinstance(end, PointTaken), "a backup that raises nothing has a point"
+        return end
 
 
 # ── proving ──────────────────────────────────────────────────────────────────────────────────────

@@ -25,8 +25,16 @@ def register(app: App) -> None:
         app.command(verb)
 
 
-def backup(*components: str, due: Annotated[bool, Parameter(negative="")] = False, common: Common = HERE) -> None:
-    """Take a recovery point of every component, or of those that are named, into each of its vaults.
+def backup(
+    *components: str,
+    due: Annotated[bool, Parameter(negative="")] = False,
+    copy: Annotated[bool, Parameter(name="--copy", negative="--no-copy")] = True,
+    common: Common = HERE,
+) -> None:
+    """Take a recovery point of every component, or of those that are named, into the first of its vaults that answers;
+    then copy into its other vaults what they lack.
+
+    Exits with 74 when every point was taken, and a vault does not have what it should have.
 
     Example: `backstay backup database`
 
@@ -35,10 +43,14 @@ def backup(*components: str, due: Annotated[bool, Parameter(negative="")] = Fals
     components
         Names of components of the plan. Default: all of them.
     due
-        Only what is due by its schedule; for cron.
+        Only what is due by its schedule; for cron. What a vault lacks is copied in any case.
+    copy
+        Copy into the other vaults. Without it, `backstay vault copy` does so later.
     """
-    from backstay.app import protecting
-    from backstay.cli.printing import Page
+    from backstay.app import copying, protecting
+    from backstay.cli.copies import say_copies, told
+    from backstay.cli.printing import Failed, Page
+    from backstay.errors import NotCopied
 
     page = Page(common)
     home = page.home()
@@ -47,8 +59,16 @@ def backup(*components: str, due: Annotated[bool, Parameter(negative="")] = Fals
         _say_backup(page, one)
     if not came:
         page.say("nothing is due")
-    page.done({"backups": [_told(one) for one in came]})
+    moved: list[copying.Moved] = []
+    if copy:
+        chosen = protecting.chosen(home, components)
+        moved = copying.copy(home, chosen, copying.Wanted(), lambda title: work_screen(page, home.clock.elapsed, title))
+        home.seal()
+    say_copies(page, moved)
+    page.done({"backups": [_told(one) for one in came], "copies": [told(one) for one in moved]})
     _fail_if_any(came)
+    if any(one.error for one in moved) or any(one.passed_over for one in came):
+        raise Failed(NotCopied.code)
 
 
 def points(*components: str, vault: VaultFolder = None, common: Common = HERE) -> None:
@@ -228,7 +248,9 @@ def _told(one: "Came") -> "dict[str, object]":
     told: dict[str, object] = {"component": one.component, "vault": one.vault}
     match one.result:
         case PointTaken() as taken:
-            return told | {"point": _plain(taken.point), "took_s": taken.took.total_seconds(), "said": list(taken.said)}
+            passed = [{"vault": name, "code": error.code, "error": error.message} for name, error in one.passed_over]
+            told |= {"point": _plain(taken.point), "took_s": taken.took.total_seconds(), "said": list(taken.said)}
+            return told | {"passed_over": passed}
         case Proof() as proof:
             result = proof.result()
             name = {Proven: "proven", Refuted: "refuted", NotVerified: "not verified"}[type(result)]
@@ -253,7 +275,13 @@ def _say_backup(page: "Page", one: "Came") -> None:
     page.say(f"  data until {local(point.moment)} UTC ({point.newest_source}); not proven yet: backstay verify", "dim")
     for line in one.result.said:
         page.say(f"  {line}", "dim")
+    _say_passed_over(page, one)
     return None
+
+
+def _say_passed_over(page: "Page", one: "Came") -> None:
+    for name, error in one.passed_over:
+        page.say(f"  ✘ not into {name}: {error.message}", "bold red")
 
 
 def _say_proof(page: "Page", one: "Came", details: bool) -> None:
@@ -269,6 +297,7 @@ def _say_proof(page: "Page", one: "Came", details: bool) -> None:
 def _say_error(page: "Page", one: "Came") -> None:
     where = f" into {one.vault}" if one.vault else ""
     page.say(f"✘ {one.component}{where}: {one.result}", "bold red")
+    _say_passed_over(page, one)
 
 
 def _fail_if_any(came: "Sequence[Came]") -> None:

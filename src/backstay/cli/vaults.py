@@ -5,6 +5,7 @@ from typing import TYPE_CHECKING, Annotated
 
 from cyclopts import App, Parameter
 
+from backstay.cli import copies
 from backstay.cli.options import HERE, Common
 
 if TYPE_CHECKING:
@@ -20,6 +21,7 @@ VaultFolder = Annotated[Path | None, Parameter(name="--vault")]
 
 
 def register(app: App) -> None:
+    vault_app.command(copies.copy)
     app.command(vault_app)
 
 

@@ -104,7 +104,7 @@ class _Copy:
             self._target.reopen(self._key)
         except ObjectMissing:
             return False
-        if self._target.sealed_at(self._key) is None:
+        if not is_there(self._target, self._point.component, self._point.id):
             raise self._lapsed()
         return True
 
@@ -184,6 +184,16 @@ class _Copy:
             raise self._lapsed()
 
 
+def is_there(vault: Repository, component: ComponentName, point: PointId) -> bool:
+    """Whether it is a point of the vault now. Raises Damaged, WrongKey, and what the store raises."""
+    key = names.sealed(component, point)
+    try:
+        vault.reopen(key)
+    except ObjectMissing:
+        return False
+    return vault.sealed_at(key) is not None
+
+
 def packs_in(vault: Repository, component: ComponentName, among: set[bytes]) -> dict[bytes, Listed]:
     """Those packs of `among` that the vault's listing has."""
     found: dict[bytes, Listed] = {}
@@ -197,7 +207,8 @@ def packs_in(vault: Repository, component: ComponentName, among: set[bytes]) -> 
 
 def copy_beside(source: Repository, target: Repository, component: ComponentName) -> int:
     """Proofs and holds of the component that `target` lacks, and the plan's revisions; how many. A proof follows its
-    point: it says in which vault its bytes were read. What does not open stays where it is."""
+    point: it says in which vault its bytes were read. What does not open stays where it is. Raises NotSupported."""
+    refuse_strangers(source, target)
     have = {names.read_point(listed.key)[1] for listed in _keys(target, names.points(component))}
     brought = 0
     for prefix in (f"proofs/{component}/", f"holds/{component}/", names.notes("plan/")):
