@@ -23,11 +23,14 @@ OWNER = {"access_key_id": "owner", "secret_access_key": "owner-secret"}
 """May do everything. SeaweedFS makes a bucket that such a one writes to."""
 PLAIN = {"access_key_id": "plain", "secret_access_key": "plain-secret"}
 """Reads, writes, lists and deletes in buckets that are there."""
+LOCKER = {"access_key_id": "locker", "secret_access_key": "locker-secret"}
+"""As PLAIN, and locks objects. Lifts no lock."""
 READER = {"access_key_id": "reader", "secret_access_key": "reader-secret"}
 BUCKET = "tests"
 
+_LOCKS = ["GetObjectRetention", "PutObjectRetention", "GetObjectLegalHold", "GetBucketObjectLockConfiguration"]
 _IDENTITIES = [(OWNER, ["Admin", "Read", "Write", "List", "Tagging"]), (PLAIN, ["Read", "Write", "List", "Tagging"]),
-               (READER, ["Read", "List"])]  # fmt: skip
+               (LOCKER, ["Read", "Write", "List", "Tagging", *_LOCKS]), (READER, ["Read", "List"])]  # fmt: skip
 
 
 def free_port(*, also: int = 0) -> int:

@@ -11,7 +11,7 @@ from typing import Protocol
 import pytest
 
 from backstay.errors import AccessDenied, ObjectLocked, ObjectMissing
-from backstay.ports import LOCK_MARGIN, Cover, Key, Lock, Locking, Store, Versioned, locking, versioned
+from backstay.ports import LOCK_MARGIN, Attack, Cover, Key, Lock, Locking, Store, Versioned, locking, versioned
 from fix_store_contract import StoreContract
 
 A = Key("points/db/a")
@@ -67,6 +67,15 @@ class VersionedContract(StoreContract):
         assert not kept.pin(A), "a second time it changes nothing"
         assert kept.get(A) == b"first"
         assert [(one.key, one.by) for one in kept.hidden()] == [(A, Cover.OVERWRITTEN)]
+
+    def test_another_thread_that_read_too_early_is_told_too(self, kept: Versioned, intruder: Intruder) -> None:
+        intruder.overwrite(A, b"rubbish")
+        assert kept.pin(A)
+        told = list[bool]()
+        thread = threading.Thread(target=lambda: told.extend((kept.pin(A), kept.pin(A))))
+        thread.start()
+        thread.join()
+        assert told == [True, False]
 
     def test_what_a_listing_found_covered_is_pinned(self, kept: Versioned, intruder: Intruder) -> None:
         intruder.overwrite(A, b"rubbish")
@@ -211,6 +220,27 @@ class LockedContract(VersionedContract):
         intruder.delete(A)
         locked.extend_lock(A, until + 19 * DAY)
         assert locked.locked_until(A) == until + 19 * DAY
+
+    def test_an_attack_does_what_an_intruder_can_and_is_told_what_he_cannot(self, locked: Locking) -> None:
+        assert {attack: locked.attack(A, attack) for attack in Attack} == {
+            Attack.HIDE: True,
+            Attack.OVERWRITE: True,
+            Attack.DESTROY: False,
+            Attack.SHORTEN: False,
+            Attack.BYPASS: False,
+        }
+        assert [one.by for one in locked.hidden()] == [Cover.OVERWRITTEN]
+        locked.pin(A)
+        assert locked.get(A) == b"first"
+        locked.uncover(A)
+        assert list(locked.hidden()) == []
+
+    def test_an_attack_on_what_is_not_locked_succeeds(self, locked: Locking) -> None:
+        canary = Key("canary/a")
+        locked.put_if_absent(canary, b"x")
+        assert locked.attack(canary, Attack.DESTROY)
+        with pytest.raises(ObjectMissing):
+            locked.get(canary)
 
     def test_a_lock_on_what_is_not_there_is_no_lock(self, locked: Locking, intruder: Intruder) -> None:
         intruder.delete(Key("points/db/never"))

@@ -16,7 +16,7 @@ from datetime import datetime, timedelta
 from typing import Any, Literal, TypeVar, cast
 
 from backstay.errors import ObjectMissing, StoreUnreachable
-from backstay.ports import Clock, Hidden, Key, Listed, Lock, Locking, Store, StoreTraits, Versioned
+from backstay.ports import Attack, Clock, Hidden, Key, Listed, Lock, Locking, Store, StoreTraits, Versioned
 
 P = TypeVar("P")
 T = TypeVar("T")
@@ -277,6 +277,9 @@ class Patient:
 
     def extend_lock(self, key: Key, until: datetime) -> None:
         self._patiently(lambda: cast(Locking, self.within).extend_lock(key, until))
+
+    def attack(self, key: Key, attack: Attack) -> bool:
+        return self._patiently(lambda: cast(Locking, self.within).attack(key, attack))
 
     def now(self) -> datetime:
         return self._patiently(self.within.now)

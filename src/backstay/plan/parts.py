@@ -159,6 +159,13 @@ class Component:
         return KIND_OF_SOURCE[type(self.source)]
 
 
+class LockMode(Enum):
+    COMPLIANCE = "compliance"
+    """Nobody can shorten or lift the lock, not even the owner of the account."""
+    GOVERNANCE = "governance"
+    """Whoever has a right of its own (in S3 `s3:BypassGovernanceRetention`) can lift it."""
+
+
 @dataclass(frozen=True, slots=True)
 class VaultPlace:
     """Where recovery points are kept. `url` is a folder, `s3://…`, `gs://…` or `az://…`."""
@@ -167,6 +174,7 @@ class VaultPlace:
     url: Template
     keep: Period
     lock: timedelta | None = None
+    lock_mode: LockMode = LockMode.COMPLIANCE
     region: str | None = None
     readers: tuple[str, ...] = ()
     """age recipients that may read."""

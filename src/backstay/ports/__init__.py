@@ -4,6 +4,7 @@ A contract suite in `tests/contracts` runs on every implementation, the in-memor
 traits what it can do; never ask which class it is. Ports raise classes from `errors`, nothing else.
 """
 
+from backstay.plan import LockMode as LockMode
 from backstay.ports.clock import Clock as Clock
 from backstay.ports.clock import Progress as Progress
 from backstay.ports.clock import unwatched as unwatched
@@ -19,13 +20,13 @@ from backstay.ports.points import Vanished as Vanished
 from backstay.ports.points import Vault as Vault
 from backstay.ports.store import LOCK_MARGIN as LOCK_MARGIN
 from backstay.ports.store import PASSING as PASSING
+from backstay.ports.store import Attack as Attack
 from backstay.ports.store import Cover as Cover
 from backstay.ports.store import Hidden as Hidden
 from backstay.ports.store import Key as Key
 from backstay.ports.store import Listed as Listed
 from backstay.ports.store import Lock as Lock
 from backstay.ports.store import Locking as Locking
-from backstay.ports.store import LockMode as LockMode
 from backstay.ports.store import Store as Store
 from backstay.ports.store import StoreTraits as StoreTraits
 from backstay.ports.store import Versioned as Versioned

@@ -12,6 +12,8 @@ from datetime import datetime, timedelta
 from enum import Enum
 from typing import NewType, Protocol, cast
 
+from backstay.plan import LockMode
+
 Key = NewType("Key", str)
 """Parts of `[a-z0-9._-]` joined by `/`; never begins with `/`, never holds an empty or `..` part."""
 
@@ -121,8 +123,9 @@ class Versioned(Store, Protocol):
         ...
 
     def pin(self, key: Key) -> bool:
-        """From now on read the first version of this key, through this Store. True when that changes what is read.
-        `list` does it by itself for each key that it finds covered, and `get` for one that a marker hides."""
+        """From now on read the first version of this key, through this Store. True, once for each thread, when that
+        is not what a plain read gives: what the thread has read before may have been something else, and is worth
+        another try. `list` pins each key that it finds covered, and `get` one that a marker hides."""
         ...
 
 
@@ -140,13 +143,6 @@ PASSING = ("reserved/", "marks/", "locks/", "canary/")
 """What is meant to go again is written without a lock."""
 
 
-class LockMode(Enum):
-    COMPLIANCE = "compliance"
-    """Nobody can shorten or lift it, not even the owner of the account."""
-    GOVERNANCE = "governance"
-    """Whoever has a right of its own (in S3 `s3:BypassGovernanceRetention`) can lift it."""
-
-
 @dataclass(frozen=True, slots=True)
 class Lock:
     """What a store was told to do with everything it writes, but for what is `PASSING`."""
@@ -157,6 +153,16 @@ class Lock:
 
     def until(self, now: datetime) -> datetime:
         return now + self.span + LOCK_MARGIN
+
+
+class Attack(Enum):
+    """What an intruder with our credentials would try on an object that is locked."""
+
+    HIDE = "delete it"
+    OVERWRITE = "overwrite it"
+    DESTROY = "delete its version"
+    SHORTEN = "shorten its lock"
+    BYPASS = "bypass its lock"
 
 
 class Locking(Versioned, Protocol):
@@ -175,6 +181,11 @@ class Locking(Versioned, Protocol):
     def extend_lock(self, key: Key, until: datetime) -> None:
         """Lock the first version of `key` until then, or leave it when it is locked for longer. Raises ObjectMissing,
         AccessDenied."""
+        ...
+
+    def attack(self, key: Key, attack: Attack) -> bool:
+        """Do that to `key`, with the credentials of this store and past all our care: False when the store refused.
+        For an object that nobody needs. `HIDE` and `OVERWRITE` are not what a lock stops; they may succeed."""
         ...
 
 

@@ -11,6 +11,8 @@
     holds/<component>/<digest>
     notes/<name>                              small sealed objects of others: plans, spines, journal epochs
     marks/<component>/<id>                    what a pruner is about to delete
+    locks/<component>/<until>-<id>            which locks were made longer: a hint (`_vault` for what no component has)
+    canary/<id>                               tried to be deleted, by `vault check --immutability`
     index/<component>/<generation>/<prefix>   where chunks are, after repacking
     wal/<system id>/<timeline>/<start>-<end>  kept free for the write-ahead log
 
@@ -18,6 +20,7 @@ A point's id has capital letters (`20261122T204437Z-7f3a9c1d`); a key has not, s
 """
 
 import re
+from datetime import datetime
 
 from backstay.ports import Key
 from backstay.values import ComponentName, PointId, is_name
@@ -25,6 +28,9 @@ from backstay.values import ComponentName, PointId, is_name
 HEADER = Key("vault")
 WRITERS = "writers/"
 KEYS = "keys/"
+HOLDS = "holds/"
+SPINES = "notes/spine/"
+CANARIES = "canary/"
 
 _POINT = re.compile(r"(\d{8})t(\d{6})z-([0-9a-f]{8})\Z")
 _POINT_ID = re.compile(r"\d{8}T\d{6}Z-[0-9a-f]{8}\Z")
@@ -107,6 +113,28 @@ def hold(component: ComponentName, digest: bytes) -> Key:
 
 def marks(component: ComponentName) -> str:
     return f"marks/{_checked(component)}/"
+
+
+def locks(component: ComponentName | None) -> str:
+    """None: what no component has for itself."""
+    return f"locks/{_checked(component) if component else '_vault'}/"
+
+
+def ledger(component: ComponentName | None, until: datetime, id: str) -> Key:
+    return Key(f"{locks(component)}{until:%Y%m%dt%H%M%Sz}-{id}")
+
+
+def canary(id: str) -> Key:
+    return Key(f"{CANARIES}{id}")
+
+
+def packs(component: ComponentName) -> tuple[str, str]:
+    """Of data and of nodes."""
+    return f"packs/{_checked(component)}/", f"nodes/{_checked(component)}/"
+
+
+def indexes(component: ComponentName) -> str:
+    return f"index/{_checked(component)}/"
 
 
 def note(name: str) -> Key:

@@ -15,7 +15,7 @@ from typing import Any
 from backstay.errors import Damaged, ObjectMissing, VaultExists, VaultMissing, VaultNewer, WrongKey
 from backstay.ports import Store
 from backstay.values import stamp
-from backstay.vault import names
+from backstay.vault import firsts, names
 from backstay.vault.codec import hex_of, text_of
 from backstay.vault.frames import FORMAT
 from backstay.vault.keyring import TRUST, Keyring, Recipient
@@ -92,6 +92,8 @@ def read_header(data: bytes, where: str) -> dict[str, Any]:
 
 def unlock(store: Store, keys: Keyring) -> Opened:
     """Everything that `keys` opens. Raises VaultMissing, VaultNewer, WrongKey, Damaged."""
+    # A header of somebody else, laid over ours, would be sound in itself: the first one counts.
+    firsts.pinned(store, names.HEADER)
     try:
         header = read_header(store.get(names.HEADER), store.describe())
     except ObjectMissing:

@@ -18,7 +18,7 @@ from backstay.facts.stored import point as point_shape
 from backstay.facts.stored import proof as proof_shape
 from backstay.ports import Key, Store
 from backstay.values import ComponentName, Digest, PointId, utc
-from backstay.vault import names
+from backstay.vault import firsts, names
 from backstay.vault.base import Base
 from backstay.vault.boxes import Box, open_box, seal_box, seal_json
 from backstay.vault.codec import Cursor, hex_of, pack_json, unhex
@@ -293,15 +293,17 @@ class Repository:
     def _box(self, key: Key) -> Box:
         """An opened box. A signer we do not know may have been enrolled since we opened the vault."""
         if (found := self._boxes.get(key)) is None:
-            data = self.store.get(key)
-            try:
-                found = open_box(self.opened, key, data)
-            except BackstayError:
-                self.opened.writers.update(read_writers(self.store, self.opened.family, self.opened.root))
-                found = open_box(self.opened, key, data)
+            found = firsts.read(self.store, key, lambda data: self._opened_box(key, data))
             if len(found.body) < 65_536:
                 self._boxes[key] = found
         return found
+
+    def _opened_box(self, key: Key, data: bytes) -> Box:
+        try:
+            return open_box(self.opened, key, data)
+        except BackstayError:
+            self.opened.writers.update(read_writers(self.store, self.opened.family, self.opened.root))
+            return open_box(self.opened, key, data)
 
 
 def _read_lists(found: Any) -> tuple[Ref, ...] | None:

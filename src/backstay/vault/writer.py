@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from backstay.errors import Lapsed
 from backstay.facts import Point
 from backstay.facts.stored import point as point_shape
-from backstay.ports import Entry, Progress, Sealing, Store, unwatched
+from backstay.ports import Entry, Progress, Sealing, Store, locking, unwatched
 from backstay.values import ComponentName, Digest, PointId
 from backstay.vault import names
 from backstay.vault.base import Base
@@ -22,6 +22,7 @@ from backstay.vault.cutters import PAGE
 from backstay.vault.keyring import Keyring
 from backstay.vault.keys import Opened, fingerprint
 from backstay.vault.lanes import Bench, Lane, Source
+from backstay.vault.locks import LOCKED, Locker
 from backstay.vault.marks import condemned
 from backstay.vault.nodes import Content, Ref, write_content
 from backstay.vault.outbox import Nodes, Outbox
@@ -60,6 +61,8 @@ class Writing:
         zero = opened.chunk_id(bytes(PAGE))
         self._bench = Bench(opened, self._outbox, self._nodes, self._spool, self._tally, base, zero)
         self._lanes = [Lane(self._bench) for _ in range(lanes)]
+        locks = locking(store)
+        self._locker = Locker(locks, opened, keys, began=locks.now()) if locks else None
         self._closed = False
         self._sealing = False
         """From the moment on at which the point may exist, whatever the store answered: nothing is taken back then."""
@@ -84,7 +87,7 @@ class Writing:
 
     def seal(self, sealing: Sealing) -> Point:
         assert not self._closed, "this point is sealed, abandoned, or failed"
-        self._closed = True
+        self._closed, of = True, self._reservation
         for lane in self._lanes:
             lane.finish()
         root, files, size_bytes = TreeBuilder(self._nodes.write_page).build(self._spool.sorted())
@@ -94,13 +97,14 @@ class Writing:
         self._nodes.close()
         self._outbox.drain()
         # From here on everything that the point needs is durable; only now may it become one.
-        self._refuse_what_is_condemned({*uses.all(), *(ref.place.pack for ref in lists)})
-        of = self._reservation
+        used = {*uses.all(), *(ref.place.pack for ref in lists)}
+        locked = {LOCKED: str(self._locker.keep(of.component, used))} if self._locker else {}
+        self._refuse_what_is_condemned(used)
         point = Point(
             id=of.id, component=of.component, lineage=sealing.lineage, parent=of.parent, way=sealing.way,
             began=sealing.began, ended=sealing.ended, newest=sealing.newest, newest_source=sealing.newest_source,
             size_bytes=size_bytes, stored_bytes=self._outbox.stored_bytes, files=files, plan=of.plan,
-            writer=fingerprint(self._keys.writer or b""), about={**sealing.about, **self._trouble()},
+            writer=fingerprint(self._keys.writer or b""), about={**sealing.about, **self._trouble(), **locked},
         )  # fmt: skip
         self._make_real(point, root, lists)
         return point

@@ -68,7 +68,9 @@ def take_point(routine: Routine, began: Callable[[PointId], None] = _unasked) ->
         heed(routine.stop)
         point = writer.seal(taken.sealing)
     took = clock.elapsed() - started
-    return PointTaken(routine.run, VaultName(routine.vault.name), point, took, taken.said)
+    # What the vault itself wrote into the point: a past that it could not read, and how long all is locked.
+    said = tuple(point.about[name] for name in ("vault", "locks") if name in point.about)
+    return PointTaken(routine.run, VaultName(routine.vault.name), point, took, (*taken.said, *said))
 
 
 def look_taken(routine: Routine, began: RoutineBegan) -> PointTaken | RoutineFailed:

@@ -11,7 +11,7 @@ from dataclasses import dataclass, field
 from datetime import UTC, datetime
 
 from backstay.errors import AccessDenied, ObjectLocked, ObjectMissing, StoreUnreachable
-from backstay.ports import PASSING, Cover, Hidden, Key, Listed, Lock, LockMode, StoreTraits, checked_key
+from backstay.ports import PASSING, Attack, Cover, Hidden, Key, Listed, Lock, LockMode, StoreTraits, checked_key
 
 
 @dataclass(slots=True)
@@ -60,7 +60,11 @@ class MemoryBucket:
         self.traits = StoreTraits(put_if_absent=True, object_lock=lock is not None, versions=True)
         self.piles: dict[Key, Pile] = {}
         self._lock, self._name, self._now = lock, name, now
+        self.bypass = False
+        """Whether our credentials may lift a lock in governance mode."""
         self._pinned: set[Key] = set()
+        self._told: set[tuple[Key, int]] = set()
+        """Which threads know that a key is pinned."""
         self._turn = threading.RLock()
 
     @property
@@ -128,7 +132,6 @@ class MemoryBucket:
                 self._refuse_locked(key, first)
             self.uncover(key)
             self.piles.pop(key, None)
-            self._pinned.discard(key)
 
     # ── versions and locks ──
 
@@ -150,12 +153,16 @@ class MemoryBucket:
                     pile.drop(cover)
             if locked is not None:
                 self._refuse_locked(key, locked)
+            self._pinned.discard(key)
+            self._told = {told for told in self._told if told[0] != key}
 
     def pin(self, key: Key) -> bool:
         with self._turn:
-            if key in self._pinned or not self.piles.get(key, Pile()).covers:
+            told = key, threading.get_ident()
+            if told in self._told or not self.piles.get(key, Pile()).covers:
                 return False
             self._pinned.add(key)
+            self._told.add(told)
             return True
 
     def locked_until(self, key: Key) -> datetime | None:
@@ -168,6 +175,25 @@ class MemoryBucket:
             first = self._first(key)
             if first.until is None or first.until < until:
                 first.mode, first.until = self.lock.mode, until
+
+    def attack(self, key: Key, attack: Attack) -> bool:
+        with self._turn:
+            first = self._first(key)
+            held = first.locked(self.now()) and not (self.bypass and first.mode is LockMode.GOVERNANCE)
+            match attack:
+                case Attack.HIDE:
+                    self.lay_marker(key)
+                case Attack.OVERWRITE:
+                    self.lay_version(key, b"overwritten")
+                case Attack.DESTROY | Attack.SHORTEN if first.locked(self.now()):
+                    return False
+                case Attack.BYPASS if held:
+                    return False
+                case Attack.SHORTEN:
+                    first.until = self.now()
+                case Attack.DESTROY | Attack.BYPASS:
+                    self.piles[key].drop(first)
+            return True
 
     def _refuse_locked(self, key: Key, version: Version) -> None:
         if version.locked(self.now()):

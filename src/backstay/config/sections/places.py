@@ -4,12 +4,12 @@ from datetime import timedelta
 from typing import Literal
 
 from backstay.config import grammar
-from backstay.config.forms import ON_SITE, Either, Form, ListOf, Made, MapOf, Word, Worded
+from backstay.config.forms import ON_SITE, Choice, Either, Form, ListOf, Made, MapOf, Word, Worded
 from backstay.config.reading import At, Named
 from backstay.config.sections.words import PERIOD, SOME_SPAN, TEXT, a_word, argv, environment
 from backstay.config.spelling import nearest, quoted
 from backstay.config.tables import Fields, OneOf, Table, default, optional, others_of, required
-from backstay.plan import Cluster, Dns, PerSite, ProcessSpec, Site, Template, VaultPlace
+from backstay.plan import Cluster, Dns, LockMode, PerSite, ProcessSpec, Site, Template, VaultPlace
 from backstay.values import Period, SiteName, VaultName
 
 
@@ -167,6 +167,15 @@ ADDRESS = Worded("a folder, s3://…, gs://… or az://…", check=_vault_addres
 URL = required("url", ADDRESS, "the folder, `s3://…`, `gs://…` or `az://…`", "./vault")
 KEEP = default("keep", PERIOD, KEEP_ALWAYS, "how long points are kept", "90d", "30 days")
 LOCK = optional("lock", SOME_SPAN, "how long nobody can delete a point, not even we", "30d", "not locked")
+LOCK_MODE = default(
+    "lock_mode",
+    Choice({mode.value: mode for mode in LockMode}),
+    LockMode.COMPLIANCE,
+    "who may lift a lock early: with `compliance` nobody, the owner of the account included; with `governance` whoever "
+    "has the right to bypass it",
+    "governance",
+    "`compliance`",
+)
 VAULT_REGION = optional("region", TEXT, "the region of the store", "us-west-2")
 READERS = default(
     "readers",
@@ -178,12 +187,19 @@ READERS = default(
 )
 
 
+def _lock_mode(fields: Fields) -> LockMode:
+    if fields.given(LOCK_MODE) and not fields.given(LOCK):
+        fields.spot(LOCK_MODE).wrong("says how something is locked, and there is no `lock`: say for how long")
+    return fields[LOCK_MODE]
+
+
 def _vault(fields: Fields) -> VaultPlace:
     return VaultPlace(
         name=VaultName(fields.name),
         url=fields[URL],
         keep=fields[KEEP],
         lock=fields[LOCK],
+        lock_mode=_lock_mode(fields),
         region=fields[VAULT_REGION],
         readers=fields[READERS],
     )
@@ -194,7 +210,7 @@ VAULT_TABLE = Table(
     "a vault",
     "A place that keeps recovery points. A text alone is its `url`. A component's own `keep` goes before the vault's; "
     "a `lock` goes before both, so a lock longer than what is kept is a problem.",
-    (URL, KEEP, LOCK, VAULT_REGION, READERS),
+    (URL, KEEP, LOCK, LOCK_MODE, VAULT_REGION, READERS),
     _vault,
 )
 
