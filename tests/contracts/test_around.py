@@ -1,16 +1,20 @@
 """Wrappers keep the contract of what they wrap, and do the one thing that they are for."""
 
+from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from datetime import timedelta
+from typing import cast
 
 import pytest
 
-from backstay.adapters.around import Called, Fault, Patient, dry, faulty, recorded
+from backstay.adapters.around import Called, Fault, Patient, dry, faulty, paced, recorded
+from backstay.adapters.memory.bucket import MemoryBucket
 from backstay.adapters.memory.clock import MemoryClock
 from backstay.adapters.memory.store import MemoryStore
 from backstay.errors import AccessDenied, Cancelled, StoreUnreachable
-from backstay.ports import Key, Store
+from backstay.ports import Key, Lock, Store, locking
 
-KEY = Key("packs/1")
+KEY, SECOND_KEY = Key("packs/1"), Key("packs/2")
 SECOND = timedelta(seconds=1)
 
 
@@ -36,7 +40,7 @@ def patient(store: Store, clock: MemoryClock, total: timedelta = 60 * SECOND) ->
 def test_what_is_out_of_reach_for_a_while_is_asked_again(store: Store, clock: MemoryClock) -> None:
     began = clock.elapsed()
     assert patient(faulty(store, Fault(1, times=4)), clock).get(Key("a")) == b"1234"
-    assert clock.elapsed() - began == timedelta(milliseconds=150 + 300 + 600 + 1200)
+    assert clock.elapsed() - began == timedelta(milliseconds=100 + 200 + 400 + 800)
 
 
 def test_patience_has_an_end_and_raises_what_it_met(store: Store, clock: MemoryClock) -> None:
@@ -162,3 +166,80 @@ def test_dry_says_what_it_would_write_and_still_reads(store: Store) -> None:
     assert dried.get(Key("a")) == b"1234"
     assert [one.key for one in store.list()] == ["a"]
     assert said == ["put('packs/1', list)", "put_if_absent('packs/1', 1 bytes)", "delete('a')"]
+
+
+def test_a_pack_that_can_be_read_again_is_sent_again_and_a_stream_is_not(clock: MemoryClock) -> None:
+    within = MemoryStore()
+    patient(faulty(within, Fault(1, what="unheard", method="put")), clock).put(KEY, Pack())
+    assert within.get(KEY) == b"onetwo"
+    with pytest.raises(StoreUnreachable):
+        patient(faulty(within, Fault(1, method="put")), clock).put(SECOND_KEY, iter([b"one"]))
+
+
+def test_a_store_that_never_answered_gets_less_patience(store: Store, clock: MemoryClock) -> None:
+    long = Patient(faulty(store, Fault(2, times=999)), clock, total=600 * SECOND, chance=lambda: 1.0)
+    never = Patient(faulty(store, Fault(1, times=999)), clock, total=600 * SECOND, chance=lambda: 1.0)
+    began = clock.elapsed()
+    with pytest.raises(StoreUnreachable):
+        never.get(Key("a"))
+    assert clock.elapsed() - began <= 15 * SECOND
+    assert long.get(Key("a")) == b"1234"
+    began = clock.elapsed()
+    with pytest.raises(StoreUnreachable):
+        long.get(Key("a"))
+    assert 500 * SECOND < clock.elapsed() - began <= 600 * SECOND
+
+
+# ── paced ────────────────────────────────────────────────────────────────────────────────────────
+
+
+def test_a_limit_lets_only_so_many_bytes_through_each_second(clock: MemoryClock) -> None:
+    store, began = paced(MemoryStore(), clock, rate=100), clock.elapsed()
+    store.put(Key("a"), [b"x" * 300])  # the first goes at once, and the next waits for its share
+    assert clock.elapsed() - began == timedelta()
+    store.put_if_absent(Key("b"), b"x" * 100)
+    assert clock.elapsed() - began == 3 * SECOND
+    assert len(store.get(Key("a"), 0, 200)) == 200
+    assert clock.elapsed() - began == 4 * SECOND
+    store.put(Key("c"), Pack())
+    assert clock.elapsed() - began == 6 * SECOND
+    store.put(Key("d"), iter([b"x" * 100, b"y" * 100]))
+    assert clock.elapsed() - began == timedelta(seconds=7.06)
+    assert [listed.key for listed in store.list()] == ["a", "b", "c", "d"]
+    assert clock.elapsed() - began == timedelta(seconds=7.06)
+
+
+def test_nothing_is_saved_up_while_nobody_asks(clock: MemoryClock) -> None:
+    store = paced(MemoryStore(), clock, rate=100)
+    clock.wait(60 * SECOND)
+    began = clock.elapsed()
+    for name in "abc":
+        store.put(Key(name), [b"x" * 100])
+    assert clock.elapsed() - began == 2 * SECOND
+
+
+def test_the_limit_holds_for_all_threads_together() -> None:
+    clock = MemoryClock()
+    store, began = paced(MemoryStore(), clock, rate=1000), clock.elapsed()
+    with ThreadPoolExecutor(8) as pool:
+        for future in [pool.submit(store.put, Key(f"a{number}"), [b"x" * 1000]) for number in range(8)]:
+            future.result()
+    store.put(Key("last"), [b"x"])
+    assert clock.elapsed() - began >= 8 * SECOND
+
+
+def test_a_limit_hands_on_what_it_does_not_know(clock: MemoryClock) -> None:
+    bucket = MemoryBucket(lock=Lock(timedelta(days=1)))
+    limited = locking(paced(cast(Store, bucket), clock, rate=1))
+    assert limited is not None
+    assert limited.lock == bucket.lock
+    assert limited.traits == bucket.traits
+
+
+class Pack:
+    """Parts that say how long they are, and can be gone through again."""
+
+    size_bytes = 6
+
+    def __iter__(self) -> Iterator[bytes]:
+        return iter((b"one", b"two"))

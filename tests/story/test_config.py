@@ -391,7 +391,6 @@ def test_remarks_say_what_this_version_does_nothing_with() -> None:
     assert found == [
         UNDONE + "`keep`: nothing is deleted yet; recovery points pile up until somebody looks at the disk",
         UNDONE + "`lock` (local): nothing is locked; whoever may write there may delete",
-        UNDONE + "`url` (local): recovery points are kept in folders only; none is kept there",
         UNDONE + "schedules: nothing starts by itself; run `backstay backup --due` and `backstay verify` from cron",
         UNDONE + "`alive`: nobody outside is told that Backstay still runs",
         UNDONE + "`dns`: no record is changed; people have to change it",

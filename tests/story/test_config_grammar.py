@@ -25,6 +25,7 @@ PARSERS: dict[str, Callable[[str], Any]] = {
     "duration": grammar.duration,
     "exact-duration": grammar.exact_span,
     "size": values.size,
+    "rate": grammar.rate,
     "time": values.time_of_day,
     "schedule": times.schedule,
     "cron": times.cron,
@@ -42,6 +43,7 @@ LIMITS = (
     "no time at all",
     "is not between 0%",
     "is not a name",
+    "lets nothing through",
 )
 """What the page says in words, and EBNF cannot."""
 

@@ -13,9 +13,9 @@ from pathlib import Path
 from backstay import config, vault
 from backstay.adapters import journal as journals
 from backstay.adapters.clock import SystemClock
-from backstay.adapters.objectstore import FolderStore
 from backstay.adapters.secrets import EnvironmentAndFiles
-from backstay.errors import BackstayError, NotSupported, PlanMissing, PointNotVerified, StoreUnreachable, WrongKey
+from backstay.app import stores
+from backstay.errors import BackstayError, PlanMissing, PointNotVerified, StoreUnreachable, WrongKey
 from backstay.facts import Hold, PlanAdopted, Point, Proof
 from backstay.facts.audit import CLOCK_TOLERANCE
 from backstay.history import History, history
@@ -37,8 +37,8 @@ class Asked:
     plan: Path | None = None
     key: Path | None = None
     state: Path | None = None
-    vault: Path | None = None
-    """One vault by its folder, without a plan."""
+    vault: str | None = None
+    """One vault by its address (a folder, `s3://…`, `gs://…`, `az://…`), without a plan."""
 
 
 def find_plan(asked: Path | None, here: Path) -> Path:
@@ -134,14 +134,8 @@ class Home:
         return vault.Keyring.load(self.key_path)
 
     def store(self, name: VaultName) -> Store:
-        """The store of one vault of the plan. Raises NotSupported for what is no folder."""
-        url = self.plan.vaults[name].url
-        if "://" in str(url):
-            raise NotSupported(
-                f"this version keeps recovery points in folders only, and {url} is none",
-                hint="give the vault a folder, like url: ./vault",
-            )
-        return FolderStore(self.path(url))
+        """The store of one vault of the plan. Raises ToolMissing, AccessDenied, Usage, SecretMissing."""
+        return stores.of_vault(self.plan.vaults[name], self.base, self.secrets, self.clock)
 
     def open_vault(self, name: VaultName) -> Repository:
         """One vault of the plan, as it is now. Raises the reason why it cannot be opened."""
@@ -149,10 +143,10 @@ class Home:
 
     @cached_property
     def _opened(self) -> tuple[dict[VaultName, Repository], dict[VaultName, BackstayError]]:
-        """Every vault of the plan, or the one folder that was named with --vault: opened, or why it cannot be."""
-        if self.asked.vault is not None:
-            name = VaultName(self.asked.vault.name or "vault")
-            return {name: vault.open_vault(FolderStore(self.asked.vault.absolute()), name, self.keys)}, {}
+        """Every vault of the plan, or the one that was named with --vault: opened, or why it cannot be."""
+        if (address := self.asked.vault) is not None:
+            name = VaultName(Path(address).name or "vault")
+            return {name: vault.open_vault(stores.at(address, self.here, self.clock), name, self.keys)}, {}
         _, opened, closed = self.keys, dict[VaultName, Repository](), dict[VaultName, BackstayError]()
         for name in self.plan.vaults:
             try:

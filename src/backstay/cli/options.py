@@ -27,6 +27,9 @@ class Common:
 
 HERE = Common()
 
+VaultAddress = Annotated[str | None, Parameter(name="--vault")]
+"""One vault by its address, without a plan."""
+
 
 class Failed(Exception):
     """Everything was said already; only the exit code is left."""

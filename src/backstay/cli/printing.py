@@ -23,7 +23,7 @@ STATE_STYLE = {"kept": "green", "proven": "green", "broken": "bold red", "refute
 class Page:
     """What one command prints. Sentences go out as they come; JSON once, by `done`."""
 
-    def __init__(self, common: Common, vault: Path | None = None) -> None:
+    def __init__(self, common: Common, vault: str | None = None) -> None:
         self.common = common
         self.vault = vault
         self.out, self.err = consoles(common.json)

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated, Literal
 
 from cyclopts import App, Parameter
 
-from backstay.cli.options import HERE, Common
+from backstay.cli.options import HERE, Common, VaultAddress
 
 if TYPE_CHECKING:
     from datetime import timedelta
@@ -16,8 +16,6 @@ if TYPE_CHECKING:
     from backstay.app.protecting import Came
     from backstay.cli.printing import Page
     from backstay.ports import Progress
-
-VaultFolder = Annotated[Path | None, Parameter(name="--vault")]
 
 
 def register(app: App) -> None:
@@ -71,7 +69,7 @@ def backup(
         raise Failed(NotCopied.code)
 
 
-def points(*components: str, vault: VaultFolder = None, common: Common = HERE) -> None:
+def points(*components: str, vault: VaultAddress = None, common: Common = HERE) -> None:
     """List the recovery points, newest last. With --vault and --key, no plan is needed.
 
     Example: `backstay points --vault ./vault --key ./backstay.key`
@@ -81,7 +79,7 @@ def points(*components: str, vault: VaultFolder = None, common: Common = HERE) -
     components
         Only points of these components.
     vault
-        A vault by its folder, without a plan.
+        A vault by its address, without a plan: a folder, s3://…, gs://… or az://….
     """
     from backstay.app import telling
     from backstay.cli.printing import Failed, Page, local
@@ -172,7 +170,7 @@ def restore(
     to: Path,
     point: str | None = None,
     over: OverWords = EMPTY,
-    vault: VaultFolder = None,
+    vault: VaultAddress = None,
     common: Common = HERE,
 ) -> None:
     """Lay a recovery point down in an empty folder. Nothing that runs is touched; no plan is needed.
@@ -191,7 +189,7 @@ def restore(
     point
         This point. Default: the newest.
     vault
-        A vault by its folder, without a plan.
+        A vault by its address, without a plan: a folder, s3://…, gs://… or az://….
     """
     from backstay.app import protecting
     from backstay.app.laying import Over

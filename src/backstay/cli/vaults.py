@@ -1,12 +1,11 @@
 """What is done with a vault as a whole."""
 
-from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 from cyclopts import App, Parameter
 
 from backstay.cli import copies
-from backstay.cli.options import HERE, Common
+from backstay.cli.options import HERE, Common, VaultAddress
 
 if TYPE_CHECKING:
     from backstay.app.checking import Checked, Closed, Finding
@@ -17,7 +16,6 @@ vault_app = App(
     name="vault",
     help="Look at a whole vault, and mend it.\n\nExample: `backstay vault check`",
 )
-VaultFolder = Annotated[Path | None, Parameter(name="--vault")]
 
 
 def register(app: App) -> None:
@@ -30,7 +28,7 @@ def check(
     *vaults: str,
     read_data: Annotated[list[str] | None, Parameter(consume_multiple=True, negative="")] = None,
     head: Annotated[list[str] | None, Parameter(negative="")] = None,
-    vault: VaultFolder = None,
+    vault: VaultAddress = None,
     common: Common = HERE,
 ) -> None:
     """Look at everything in a vault: every signed statement, box, tree and end of a pack; with --read-data also bytes.
@@ -51,7 +49,7 @@ def check(
         A point that the vault must have, or a newer one: `database/20261122T204437Z-7f3a9c1d`. May be given several
         times. Each check prints them at its end.
     vault
-        A vault by its folder, without a plan.
+        A vault by its address, without a plan: a folder, s3://…, gs://… or az://….
     """
     from backstay.app import checking
     from backstay.cli.printing import Failed, Page

@@ -302,6 +302,16 @@ def ssh_key(text: str) -> str:
     return text
 
 
+def rate(text: str) -> int:
+    """Bytes per second: `20MB/s`."""
+    found, slash, per = text.rpartition("/")
+    if not slash or per.strip() != "s":
+        raise ValueError(f"{quoted(text)} is not a rate: write it like 20MB/s")
+    if (rate_bytes := values.size(found)) == 0:
+        raise ValueError("lets nothing through: leave it out for no limit")
+    return rate_bytes
+
+
 _BECH32 = "qpzry9x8gf2tvdw0s3jn54khce6mua7l"
 
 

@@ -36,8 +36,6 @@ def _vaults(plan: Plan) -> Iterator[str]:
     yield "`keep`: nothing is deleted yet; recovery points pile up until somebody looks at the disk"
     if locked := [name for name, vault in plan.vaults.items() if vault.lock is not None]:
         yield f"`lock` ({listed(locked)}): nothing is locked; whoever may write there may delete"
-    if buckets := [name for name, vault in plan.vaults.items() if "://" in str(vault.url)]:
-        yield f"`url` ({listed(buckets)}): recovery points are kept in folders only; none is kept there"
 
 
 def _schedules(plan: Plan) -> Iterator[str]:

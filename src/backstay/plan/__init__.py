@@ -7,6 +7,7 @@ reads a file, a variable or a clock. Secrets are never in a plan: it holds Templ
 
 from backstay.plan.parts import KIND_OF_SOURCE as KIND_OF_SOURCE
 from backstay.plan.parts import PRIMARY as PRIMARY
+from backstay.plan.parts import BucketReach as BucketReach
 from backstay.plan.parts import Check as Check
 from backstay.plan.parts import Cluster as Cluster
 from backstay.plan.parts import CommandCheck as CommandCheck

@@ -178,6 +178,22 @@ class VaultPlace:
     region: str | None = None
     readers: tuple[str, ...] = ()
     """age recipients that may read."""
+    reach: "BucketReach | None" = None
+    """Of a bucket, where the plan says more than its address."""
+    bandwidth: int | None = None
+    """Bytes per second at most, to and from this vault."""
+
+
+@dataclass(frozen=True, slots=True)
+class BucketReach:
+    """How a bucket is reached. What is None, the provider's own environment says."""
+
+    endpoint: Template | None = None
+    account: Template | None = None
+    credentials: Mapping[str, Template] = field(default_factory=dict[str, Template])
+    proxy: Template | None = None
+    ca: Template | None = None
+    """A file with certificates in PEM."""
 
 
 # ── where ───────────────────────────────────────────────────────────────────────────────────────────

@@ -6,6 +6,16 @@ from typing import Literal
 from backstay.config import grammar
 from backstay.config.forms import ON_SITE, Choice, Either, Form, ListOf, Made, MapOf, Word, Worded
 from backstay.config.reading import At, Named
+from backstay.config.sections.buckets import (
+    ACCOUNT,
+    BANDWIDTH,
+    CA,
+    CREDENTIALS,
+    ENDPOINT,
+    PROXY,
+    SCHEMES,
+    bucket_reach,
+)
 from backstay.config.sections.words import PERIOD, SOME_SPAN, TEXT, a_word, argv, environment
 from backstay.config.spelling import nearest, quoted
 from backstay.config.tables import Fields, OneOf, Table, default, optional, others_of, required
@@ -147,7 +157,6 @@ DNS = Table(
 # ── vaults ───────────────────────────────────────────────────────────────────────────────────────
 
 KEEP_ALWAYS = Period(span=timedelta(days=30))
-_STORES = ("s3", "gs", "az")
 
 
 def _vault_address(address: Template) -> str | None:
@@ -155,9 +164,9 @@ def _vault_address(address: Template) -> str | None:
     if not isinstance(first, str) or "://" not in first:
         return None
     scheme = first.split("://", 1)[0]
-    if scheme in _STORES:
+    if scheme in SCHEMES:
         return None
-    near = nearest(scheme, (*_STORES, "azure", "gcs"))
+    near = nearest(scheme, (*SCHEMES, "azure", "gcs"))
     meant = {"azure": "az", "gcs": "gs"}.get(near or "", near)
     end = f"; did you mean `{meant}://`?" if meant else ": a vault is a folder, s3://…, gs://… or az://…"
     return f"no vault can be kept at {quoted(scheme + '://')}{end}"
@@ -176,7 +185,7 @@ LOCK_MODE = default(
     "governance",
     "`compliance`",
 )
-VAULT_REGION = optional("region", TEXT, "the region of the store", "us-west-2")
+VAULT_REGION = optional("region", TEXT, "the region of the bucket", "us-west-2", "`AWS_REGION`, or us-east-1")
 READERS = default(
     "readers",
     ListOf(Word("an age recipient, age1…", grammar.recipient)),
@@ -202,6 +211,8 @@ def _vault(fields: Fields) -> VaultPlace:
         lock_mode=_lock_mode(fields),
         region=fields[VAULT_REGION],
         readers=fields[READERS],
+        reach=bucket_reach(fields, fields[URL], VAULT_REGION),
+        bandwidth=fields[BANDWIDTH],
     )
 
 
@@ -210,7 +221,7 @@ VAULT_TABLE = Table(
     "a vault",
     "A place that keeps recovery points. A text alone is its `url`. A component's own `keep` goes before the vault's; "
     "a `lock` goes before both, so a lock longer than what is kept is a problem.",
-    (URL, KEEP, LOCK, LOCK_MODE, VAULT_REGION, READERS),
+    (URL, KEEP, LOCK, LOCK_MODE, VAULT_REGION, READERS, ENDPOINT, ACCOUNT, CREDENTIALS, BANDWIDTH, PROXY, CA),
     _vault,
 )
 
