@@ -4,9 +4,10 @@ A command needs only some of it. `backstay points` with nothing but a vault fold
 machine, and `backstay plan check` must not look for a key: so each part is opened by whoever needs it.
 """
 
+import json
 from collections.abc import Mapping
 from contextlib import suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
 from pathlib import Path
 
@@ -15,7 +16,16 @@ from backstay.adapters import journal as journals
 from backstay.adapters.clock import SystemClock
 from backstay.adapters.secrets import EnvironmentAndFiles
 from backstay.app import stores
-from backstay.errors import BackstayError, PlanMissing, PointNotVerified, StoreUnreachable, WrongKey
+from backstay.errors import (
+    BackstayError,
+    Damaged,
+    JournalReadOnly,
+    PlanMissing,
+    PointNotVerified,
+    SecretMissing,
+    StoreUnreachable,
+    WrongKey,
+)
 from backstay.facts import Hold, PlanAdopted, Point, Proof
 from backstay.facts.audit import CLOCK_TOLERANCE
 from backstay.history import History, history
@@ -27,6 +37,8 @@ from backstay.vault import Repository
 PLAN_FILE = "backstay.yaml"
 KEY_FILE = "backstay.key"
 STATE_FOLDER = ".backstay"
+PLACES_FILE = "places.json"
+"""In the state folder: vaults of the plan that are elsewhere on this machine, by name."""
 PLAN_STREAM = StreamName("plan")
 
 
@@ -134,8 +146,29 @@ class Home:
         return vault.Keyring.load(self.key_path)
 
     def store(self, name: VaultName) -> Store:
-        """The store of one vault of the plan. Raises ToolMissing, AccessDenied, Usage, SecretMissing."""
-        return stores.of_vault(self.plan.vaults[name], self.base, self.secrets, self.clock)
+        """The store of one vault of the plan. Raises ToolMissing, AccessDenied, Usage, SecretMissing, Damaged."""
+        place = self.plan.vaults[name]
+        if (moved := self._places.get(name)) is None:
+            return stores.of_vault(place, self.base, self.secrets, self.clock)
+        place = replace(place, url=Template((moved,)))
+        try:
+            return stores.of_vault(place, self.base, self.secrets, self.clock)
+        except SecretMissing:
+            # As it was opened when it was found: who we are, the environment said.
+            reach = None if place.reach is None else replace(place.reach, credentials={})
+            return stores.of_vault(replace(place, reach=reach), self.base, self.secrets, self.clock)
+
+    @cached_property
+    def _places(self) -> dict[str, str]:
+        """Where vaults are on this machine, if not where the plan says: `bootstrap` wrote it down. Raises Damaged."""
+        path = (self.asked.state or self._beside_plan(STATE_FOLDER)).absolute() / PLACES_FILE
+        try:
+            found: dict[str, str] = json.loads(path.read_text())
+        except FileNotFoundError:
+            return {}
+        except (OSError, ValueError) as error:
+            raise Damaged(f"{path} cannot be read", detail=str(error), hint="it only says where vaults are") from None
+        return {str(name): str(address) for name, address in found.items()}
 
     def open_vault(self, name: VaultName) -> Repository:
         """One vault of the plan, as it is now. Raises the reason why it cannot be opened."""
@@ -164,9 +197,15 @@ class Home:
             raise next(iter(closed.values()))
         return opened
 
+    @property
+    def closed(self) -> Mapping[VaultName, BackstayError]:
+        """The vaults that cannot be opened, and why."""
+        return self._opened[1]
+
     def reopen(self) -> None:
-        """Look at the vaults anew: one of them has just been made."""
-        self.__dict__.pop("_opened", None)
+        """Look at the vaults anew: one of them has just been made, or found."""
+        for name in ("_opened", "_places"):
+            self.__dict__.pop(name, None)
 
     def vault(self, name: VaultName) -> Repository:
         """Raises the reason why it cannot be opened."""
@@ -218,8 +257,20 @@ class Home:
             others=lambda: [one for name, one in self.vaults.items() if name != self.plan.witness_vault()],
         )
 
+    def refuse_if_overtaken(self) -> None:
+        """Before anything is written, anywhere: the machine that comes back from the dead reads, and no more. Raises
+        JournalReadOnly, with who took over and when."""
+        if isinstance(standing := self.journal.look(), journals.Overtaken):
+            raise JournalReadOnly(
+                "this machine may not write any more: another one took over its journal",
+                detail=f"{standing.by}; the epoch of this one is {standing.epoch}, and nothing was written",
+                hint="work there; here `status`, `points`, `restore` and `journal show` still read",
+            )
+
     def adopt(self, by: str) -> None:
-        """Write down the plan as it is now, in the journal and in every vault, unless it is the newest revision."""
+        """Write down the plan as it is now, in the journal and in every vault, unless it is the newest revision. Raises
+        JournalReadOnly."""
+        self.refuse_if_overtaken()
         recorded = self.journal.read(PLAN_STREAM)
         adopted = [r.fact.digest for r in recorded if isinstance(r.fact, PlanAdopted)]
         if adopted and adopted[-1] == self.plan.digest:

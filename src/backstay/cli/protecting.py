@@ -13,7 +13,9 @@ from backstay.cli.options import HERE, Common, VaultAddress
 if TYPE_CHECKING:
     from datetime import timedelta
 
+    from backstay.app.home import Home
     from backstay.app.protecting import Came
+    from backstay.app.telling import PointRow
     from backstay.cli.printing import Page
     from backstay.ports import Progress
 
@@ -82,12 +84,28 @@ def points(*components: str, vault: VaultAddress = None, common: Common = HERE) 
         A vault by its address, without a plan: a folder, s3://…, gs://… or az://….
     """
     from backstay.app import telling
-    from backstay.cli.printing import Failed, Page, local
-    from backstay.values import say_size
+    from backstay.cli.printing import Failed, Page
 
     page = Page(common, vault)
     home = page.home()
-    rows, now = telling.points(home, components), home.clock.now()
+    rows = telling.points(home, components)
+    say_points(page, home, rows)
+    troubles = home.troubles()
+    for trouble in troubles:
+        page.say(f"✘ {trouble.said}", "bold red")
+    if not rows and not troubles:
+        page.say("there are no recovery points yet; take some with `backstay backup`")
+    listed = [{"vault": r.vault, "proof": r.proof, "why": r.why, **_plain(r.point)} for r in rows]
+    page.done({"points": listed, "troubles": [trouble.said for trouble in troubles]})
+    if troubles:
+        raise Failed(troubles[0].code)
+
+
+def say_points(page: "Page", home: "Home", rows: "Sequence[PointRow]") -> None:
+    from backstay.cli.printing import local
+    from backstay.values import say_size
+
+    now = home.clock.now()
     left, right = "left", "right"
     columns = {"point": left, "component": left, "data until": left, "age": right, "size": right, "stored": right}
     columns["proof"] = left
@@ -100,15 +118,6 @@ def points(*components: str, vault: VaultAddress = None, common: Common = HERE) 
         for r in rows
     )  # fmt: skip
     page.table("Recovery points", columns, cells)
-    troubles = home.troubles()
-    for trouble in troubles:
-        page.say(f"✘ {trouble.said}", "bold red")
-    if not rows and not troubles:
-        page.say("there are no recovery points yet; take some with `backstay backup`")
-    listed = [{"vault": r.vault, "proof": r.proof, "why": r.why, **_plain(r.point)} for r in rows]
-    page.done({"points": listed, "troubles": [trouble.said for trouble in troubles]})
-    if troubles:
-        raise Failed(troubles[0].code)
 
 
 def verify(

@@ -174,6 +174,8 @@ def _run(page: "Page", wanted: "Wanted", confirm: str | None) -> None:
     from backstay.plan import Mode
 
     home = page.home()
+    if wanted.mode is not Mode.DRY:
+        home.refuse_if_overtaken()
     prepared = recovering.prepare(home, wanted)
     recovering.refuse_if_busy(home, prepared)
     if trouble := home.clock_trouble():
