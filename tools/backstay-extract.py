@@ -38,6 +38,8 @@ from cryptography.hazmat.primitives.kdf.hkdf import HKDF
 
 DATA, NODES, BOX = 1, 2, 3
 LIMITS = {1: 4 << 20, 2: 16 << 20, 3: 256 << 20, 4: 256 << 20}
+MAKERS, OTHERS = ("owner", "writer"), ("prover", "recoverer")
+"""Who may sign a point, and who may sign other things. Only points are read here."""
 HPKE = hpke.Suite(hpke.KEM.X25519, hpke.KDF.HKDF_SHA256, hpke.AEAD.AES_256_GCM)
 
 
@@ -116,7 +118,8 @@ class Vault:
         self.inflate = zstandard.ZstdDecompressor()
         self.ciphers = {}
         self.open_header()
-        self.open_writers()
+        self.open_signers()
+        self.open_words()
         self.open_epochs()
 
     def object(self, key, start=0, length=None):
@@ -144,31 +147,77 @@ class Vault:
         if self.trusted and self.root not in self.trusted:
             raise Refused("the vault was made by somebody whom this key does not trust")
 
-    def open_writers(self):
-        claims = []
-        for key in self.keys_below("writers"):
-            body = statement("writer", self.object(key))
+    def statements(self, prefix, kind):
+        """Key, bytes and body of each statement below `prefix` that is well made; anybody may have put others there."""
+        for key in self.keys_below(prefix):
+            try:
+                if (self.folder / key).stat().st_size > 262_144:
+                    raise Refused("too long for a statement")
+                data = self.object(key)
+                body = statement(kind, data)
+                if body["family"] == self.family.hex():
+                    yield key, data, body
+            except (Refused, ValueError, KeyError, TypeError, AttributeError):
+                yield from ()
+
+    def open_signers(self):
+        """Who may sign: `roles`, and `retired` with the digests of what is still believed of them."""
+        self.retired, self.roles = {}, {self.root: "owner"}
+        enrolled = list(self.statements("writers", "writer"))
+        ended = list(self.statements("retired", "retire"))
+        for _key, _data, body in ended:
+            if body["by"] == self.root.hex() != body["writer"]:
+                self.retire(body)
+        grew = True
+        while grew:
+            grew = False
+            for key, data, body in enrolled:
+                writer = from_hex(body["writer"], 32)
+                right = key == "writers/" + fingerprint(self.family + writer) and body["role"] in MAKERS + OTHERS
+                if writer not in self.roles and right and self.owned(key, data, body):
+                    self.roles[writer] = body["role"]
+                    grew = True
+        for key, data, body in ended:
             writer = from_hex(body["writer"], 32)
-            if key != "writers/" + fingerprint(from_hex(body["family"], 16) + writer):
-                raise Refused(f"{key} belongs elsewhere")
-            if body["family"] == self.family.hex():
-                claims.append((from_hex(body["by"], 32), writer, body["role"]))
-        self.writers = {self.root: "owner"}
-        while new := {w: role for by, w, role in claims if w not in self.writers and self.writers.get(by) == "owner"}:
-            self.writers.update(new)
+            if self.roles.get(writer, "owner") != "owner" and self.owned(key, data, body):
+                self.retire(body)
+
+    def retire(self, body):
+        writer, digest = from_hex(body["writer"], 32), body["boxes"]
+        try:
+            seen = self.object(f"retired/{fingerprint(self.family + writer)}/{digest[:32]}")
+        except Refused:
+            seen = b""
+        if hashlib.sha256(seen).hexdigest() != digest:
+            print(f"the list of a retired signer is missing or changed: {writer.hex()}", file=sys.stderr)
+            seen = b""
+        believed = {seen[at : at + 16] for at in range(0, len(seen), 16)}
+        self.retired.setdefault(writer, set()).update(believed)
+
+    def believed(self, signer, key, data):
+        """Whether a signer, who may be retired, still counts for this very object."""
+        seen = hashlib.sha256(b"backstay 1 seen\n" + key.encode() + b"\n" + data).digest()[:16]
+        return signer in self.roles and (signer not in self.retired or seen in self.retired[signer])
+
+    def owned(self, key, data, body):
+        by = from_hex(body["by"], 32)
+        return self.roles.get(by) == "owner" and self.believed(by, key, data)
+
+    def open_words(self):
+        """The identity that stands behind a passphrase."""
+        for key, data, body in self.statements("words", "words") if self.words else ():
+            if self.owned(key, data, body):
+                try:
+                    secret = pyrage.passphrase.decrypt(from_hex(body["age"]), self.words)
+                    self.identity = pyrage.x25519.Identity.from_str(identity_of(secret))
+                except pyrage.DecryptError:
+                    continue
 
     def open_epochs(self):
         self.epochs, readers, id_key = {}, [], None
-        for key in self.keys_below("keys"):
-            body = statement("wrap", self.object(key))
-            if body["family"] != self.family.hex():
-                continue
-            if self.writers.get(from_hex(body["by"], 32)) != "owner":
-                raise Refused(f"{key} is signed by nobody who may")
+        for key, data, body in self.statements("keys", "wrap"):
             who = f"{body['number']:06d}-{body['epoch']}/{body['role']}-{fingerprint(body['for'].encode())}"
-            if key != "keys/" + who:
-                raise Refused(f"{key} belongs elsewhere")
-            if body["role"] != "reader":
+            if body["role"] != "reader" or key != "keys/" + who or not self.owned(key, data, body):
                 continue
             readers.append(body["for"])
             secret = self.unwrapped(body["for"], from_hex(body["age"]))
@@ -186,14 +235,12 @@ class Vault:
         )
 
     def unwrapped(self, who, sealed):
+        if self.identity is None or who != str(self.identity.to_public()):
+            return None
         try:
-            if who.startswith("passphrase "):
-                return pyrage.passphrase.decrypt(sealed, self.words) if self.words else None
-            if self.identity and who == str(self.identity.to_public()):
-                return pyrage.decrypt(sealed, [self.identity])
+            return pyrage.decrypt(sealed, [self.identity])
         except pyrage.DecryptError:
-            pass
-        return None
+            return None
 
     # ── frames ──
 
@@ -225,7 +272,8 @@ class Vault:
         return self.inflate.decompress(packed, max_output_size=plain_size, allow_extra_data=False)
 
     def box(self, key):
-        data = Bytes(self.object(key))
+        whole = self.object(key)
+        data = Bytes(whole)
         magic, version, what, epoch, family, id = data.get("8sBB8s16s16s")
         place, slot = data.text(), data.text()
         if (magic, version, what, family, place, slot) != (b"BACKSTAY", 1, BOX, self.family, key.encode(), b""):
@@ -233,8 +281,10 @@ class Vault:
         address = self.address(BOX, epoch, id, key)
         plain = self.frame(self.derived(epoch, id, address), address, 4, data.data[data.at :])
         signer, signature, body = plain[:32], plain[32:96], plain[96:]
-        if signer not in self.writers or not signed(signer, signature, b"backstay 1 box\n" + address + body):
+        if self.roles.get(signer) not in MAKERS or not self.believed(signer, key, whole):
             raise Refused(f"{key} is not signed by anybody who may")
+        if not signed(signer, signature, b"backstay 1 box\n" + address + body):
+            raise Refused(f"the signature of {key} is wrong")
         return signer, body
 
     def node(self, component, ref):
@@ -269,13 +319,20 @@ class Vault:
 
     def points(self):
         for key in self.keys_below("points"):
-            signer, body = self.box(key)
-            body = canonical(body)
-            if "expired" in body:
+            if not re.fullmatch(r"points/[a-z0-9-]+/\d{8}t\d{6}z-[0-9a-f]{8}", key):
+                continue  # a stranger's
+            try:
+                signer, body = self.box(key)
+                body = canonical(body)
+                if "expired" in body:
+                    continue
+                point = body["point"]
+                name = f"points/{point['component']}/{point['id'].lower()}"
+                if key != name or point["writer"] != fingerprint(signer):
+                    raise Refused(f"{key} is the point of another name")
+            except Refused as refused:
+                print(f"passed over: {refused}", file=sys.stderr)
                 continue
-            point = body["point"]
-            if key != f"points/{point['component']}/{point['id'].lower()}" or point["writer"] != fingerprint(signer):
-                raise Refused(f"{key} is the point of another name")
             yield point, Bytes(from_hex(body["root"])), body.get("packs")
 
     def find(self, id):
@@ -408,6 +465,21 @@ class Vault:
         if blake3(data, key=self.chunk_key).digest() != id:
             raise Refused("a chunk is another one than it should be")
         return data
+
+
+def identity_of(secret):
+    """The age identity that follows from 32 bytes, in Bech32."""
+    derive = HKDF(algorithm=hashes.SHA256(), length=32, salt=None, info=b"backstay 1 key from a secret: identity")
+    number = int.from_bytes(derive.derive(secret), "big") << 4
+    prefix, letters = "age-secret-key-", "qpzry9x8gf2tvdw0s3jn54khce6mua7l"
+    words = [number >> 5 * i & 31 for i in reversed(range(52))]
+    check = 1
+    for word in [*(ord(c) >> 5 for c in prefix), 0, *(ord(c) & 31 for c in prefix), *words, *[0] * 6]:
+        top, check = check >> 25, (check & 0x1FFFFFF) << 5 ^ word
+        for i, part in enumerate((0x3B6A57B2, 0x26508E6D, 0x1EA119FA, 0x3D4233DD, 0x2A1462B3)):
+            check ^= part * (top >> i & 1)
+    words += [(check ^ 1) >> 5 * (5 - i) & 31 for i in range(6)]
+    return (prefix + "1" + "".join(letters[word] for word in words)).upper()
 
 
 def read_key(path):

@@ -9,7 +9,7 @@ import pytest
 
 from backstay.adapters.clock import SystemClock
 from backstay.adapters.memory.clock import MemoryClock
-from backstay.adapters.secrets import LARGEST_BYTES, EnvironmentAndFiles
+from backstay.adapters.secrets import LARGEST_BYTES, EnvironmentAndFiles, OrSealed
 from backstay.errors import Cancelled, SecretMissing
 from backstay.plan import Ref, Space
 from backstay.ports import Clock
@@ -90,6 +90,34 @@ def test_a_file_of_ours_and_our_group_is_fine(path: Path, tmp_path: Path, mode: 
     path.write_text("hunter2")
     path.chmod(mode)
     assert secrets(tmp_path).value(FILE) == "hunter2"
+
+
+def test_a_value_that_nobody_gave_is_taken_from_what_was_sealed(path: Path, tmp_path: Path) -> None:
+    path.unlink()
+    asked: list[str] = []
+
+    def sealed() -> dict[str, str]:
+        asked.append("once")
+        return {str(NAME): "sealed", str(FILE): "sealed too"}
+
+    found = OrSealed(secrets(tmp_path), sealed)
+    assert (found.value(NAME), found.value(FILE), found.value(NAME)) == ("sealed", "sealed too", "sealed")
+    assert asked == ["once"]
+    assert found.taken == {str(NAME), str(FILE)}
+    with pytest.raises(SecretMissing, match="OTHER"):
+        found.value(Ref(Space.ENV, "OTHER"))
+
+
+def test_what_is_here_comes_before_what_was_sealed_and_what_is_refused_here_is_not_got_round(
+    path: Path, tmp_path: Path
+) -> None:
+    found = OrSealed(secrets(tmp_path, PASSWORD="hunter2"), lambda: {str(NAME): "old", str(FILE): "old"})
+    assert found.value(NAME) == "hunter2"
+    path.write_text("hunter2")
+    path.chmod(0o602)
+    with pytest.raises(SecretMissing, match="may change it"):
+        found.value(FILE)
+    assert found.taken == set()
 
 
 def test_what_is_no_file_is_refused_and_never_waited_for(path: Path, tmp_path: Path) -> None:

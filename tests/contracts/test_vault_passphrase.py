@@ -19,4 +19,4 @@ def test_a_passphrase_opens_a_vault_and_another_does_not() -> None:
     assert held(by_words.open(point.id)) == expected(SMALL)
     with pytest.raises(WrongKey) as caught:
         open_vault(store, "local", Keyring(passphrases=("incorrect horse",)))
-    assert "passphrase safe" in caught.value.detail
+    assert "(safe)" in caught.value.detail

@@ -14,7 +14,10 @@ from backstay.errors import StoreUnreachable
 from backstay.ports import Cutter, Key
 from backstay.vault import Keyring, Repository, check, open_vault
 from backstay.vault.checks import Asked, Examination, Finding, Weight
+from backstay.vault.epochs import Bundle, open_epochs, wrapped
 from backstay.vault.ledger import Ledger, Readings
+from backstay.vault.roles import Role
+from backstay.vault.signers import enrolment, read_signers
 from backstay.vault.soundness import Known
 from fix_vault import NOW, SMALL, File, Mortal, Things, back_up, expected, held, keyring, later, new_vault, noise
 
@@ -103,33 +106,21 @@ def test_a_pack_whose_end_is_lost_still_gives_its_frames() -> None:
 
 
 def test_who_may_only_write_is_told_what_could_not_be_read() -> None:
-    from backstay.vault.keys import Bundle, enrolment, wrapped
-
     store, vault = two_points()
     host = Keyring(keyring(3).identity, keyring(3).seed, frozenset([vault.opened.root]))
     assert host.writer is not None
     assert host.recipient is not None
     (epoch,) = vault.opened.epochs.values()
-    secret = Bundle(vault.opened.family, _id_key(store, keyring()), epoch)
+    signers = read_signers(store, vault.opened.family, vault.opened.root)
+    secret = Bundle(vault.opened.family, open_epochs(store, keyring(), vault.opened.family, signers).id_key, epoch)
     for key, data in (
-        enrolment(host.writer, "writer", keyring(), family=vault.opened.family, now=NOW),
+        enrolment(host.writer, Role.WRITER, keyring(), family=vault.opened.family, now=NOW),
         wrapped(secret, "writer", host.recipient, keyring(), now=NOW),
     ):
         store.put_if_absent(key, data)
     looked, found = look(reopened(store, host))
     assert all(point.is_whole and point.unread_bytes for point in looked.points)
     assert [finding.weight for finding in found] == [Weight.UNKNOWN]
-
-
-def _id_key(store: MemoryStore, keys: Keyring) -> bytes:
-    from backstay.vault.codec import hex_of, unpack_json
-    from backstay.vault.keys import read_statement
-
-    for listed in store.list("keys/"):
-        body = read_statement("wrap", store.get(listed.key))
-        for secret in keys.opened(hex_of(body, "age")):
-            return hex_of(unpack_json(secret), "id_key", 32)
-    raise AssertionError("no wrap is ours")
 
 
 # ── strangers ────────────────────────────────────────────────────────────────────────────────────

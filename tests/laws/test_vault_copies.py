@@ -24,8 +24,10 @@ from backstay.values import ComponentName, VaultName
 from backstay.vault import Repository, carrying, check, join, open_vault, refuse_strangers
 from backstay.vault.boxes import seal_json
 from backstay.vault.copying import copy_beside, copy_point
+from backstay.vault.epochs import Bundle, open_epochs, wrapped
 from backstay.vault.family import spread_statements
-from backstay.vault.keys import enrolment
+from backstay.vault.roles import Role
+from backstay.vault.signers import enrolment, read_signers
 from fix_vault import (
     DB,
     NOW,
@@ -82,7 +84,7 @@ def test_whoever_reads_and_writes_in_one_vault_does_so_in_the_one_that_joins() -
     assert HOST.writer
     store = MemoryStore()
     local = new_vault(store)
-    key, data = enrolment(HOST.writer, "writer", OWNER, family=local.opened.family, now=NOW)
+    key, data = enrolment(HOST.writer, Role.WRITER, OWNER, family=local.opened.family, now=NOW)
     store.put_if_absent(key, data)
     off_site = sibling(open_vault(store, "local", OWNER))
     assert off_site.opened.writers == open_vault(store, "local", OWNER).opened.writers
@@ -148,7 +150,7 @@ def test_one_vault_under_two_names_is_no_second_copy() -> None:
 def test_a_new_writer_follows_with_the_next_copy() -> None:
     assert HOST.writer
     local, off_site, point = both()
-    key, data = enrolment(HOST.writer, "writer", OWNER, family=local.opened.family, now=NOW)
+    key, data = enrolment(HOST.writer, Role.WRITER, OWNER, family=local.opened.family, now=NOW)
     local.store.put_if_absent(key, data)
     copy_point(local, off_site, point)
     assert HOST.writer in open_vault(off_site.store, "off-site", OWNER).opened.writers
@@ -157,7 +159,7 @@ def test_a_new_writer_follows_with_the_next_copy() -> None:
 def test_a_statement_that_is_damaged_or_a_strangers_stays_where_it_is() -> None:
     assert HOST.writer
     local, off_site, _ = both()
-    key, data = enrolment(HOST.writer, "writer", OWNER, family=b"\1" * 16, now=NOW)
+    key, data = enrolment(HOST.writer, Role.WRITER, OWNER, family=b"\1" * 16, now=NOW)
     local.store.put_if_absent(key, data)
     local.store.put_if_absent(Key("writers/0000"), b"{}")
     before = dict(stored(off_site).objects)
@@ -255,14 +257,12 @@ def test_a_host_that_only_writes_copies_what_it_cannot_read_and_is_told_so_when_
     store = MemoryStore()
     local = new_vault(store)
     point = back_up(local, SMALL)
-    from backstay.vault.keys import Bundle, open_epochs, wrapped
-
     opened = local.opened
-    epochs, id_key = open_epochs(store, OWNER, opened.family, opened.root, ())
-    (epoch,) = epochs.values()
+    found = open_epochs(store, OWNER, opened.family, read_signers(store, opened.family, opened.root))
+    (epoch,) = found.opened.values()
     for key, data in (
-        enrolment(HOST.writer, "writer", OWNER, family=opened.family, now=NOW),
-        wrapped(Bundle(opened.family, id_key, epoch), "writer", HOST.recipient, OWNER, now=NOW),
+        enrolment(HOST.writer, Role.WRITER, OWNER, family=opened.family, now=NOW),
+        wrapped(Bundle(opened.family, found.id_key, epoch), "writer", HOST.recipient, OWNER, now=NOW),
     ):
         store.put_if_absent(key, data)
     off_site = sibling(open_vault(store, "local", OWNER))

@@ -9,6 +9,7 @@ import importlib
 import json
 import os
 import random
+import runpy
 import shutil
 import struct
 import subprocess
@@ -34,7 +35,8 @@ from backstay.vault.boxes import open_box, seal_box
 from backstay.vault.codec import Cursor, pack_json
 from backstay.vault.cutters import LEAST, MIDDLE, MOST, ContentCuts
 from backstay.vault.frames import Cipher, FrameKind, Head, What, cipher, index_cipher
-from backstay.vault.keys import Epoch, Opened, derived, fingerprint, read_statement, sign_statement
+from backstay.vault.keyring import fresh
+from backstay.vault.keys import Epoch, Opened, derived, fingerprint, read_statement, seen, sign_statement
 from backstay.vault.nodes import (
     Branch,
     Chunk,
@@ -61,6 +63,8 @@ from backstay.vault.nodes import (
 )
 from backstay.vault.opening import write_header
 from backstay.vault.packs import Place, trailer
+from backstay.vault.roles import Role
+from backstay.vault.signers import enrolment, retirement
 from backstay.vault.uses import Uses, read_pack_list, write_pack_lists
 from fix_vault import NOW, File, Folder, Link, Things, back_up, expected, held, laid_down, later
 
@@ -84,10 +88,10 @@ def _opened() -> Opened:
     public = X25519PrivateKey.from_private_bytes(private).public_key().public_bytes_raw()
     epoch = Epoch(hashlib.sha256(public).digest()[:8], 1, public, _bytes("metadata key", 32), private)
     id_key = _bytes("id key", 32)
-    keys = (derived(id_key, purpose) for purpose in ("chunk ids", "node ids", "object names"))
-    writer = KEYS.writer or b""
+    chunks, nodes, names = (derived(id_key, purpose) for purpose in ("chunk ids", "node ids", "object names"))
+    writer, family = KEYS.writer or b"", _bytes("family", 16)
     return Opened(
-        _bytes("family", 16), _bytes("vault", 16), "p", writer, True, {writer: "owner"}, {epoch.id: epoch}, *keys
+        family, _bytes("vault", 16), "p", writer, True, {writer: "owner"}, {epoch.id: epoch}, chunks, nodes, names
     )
 
 
@@ -151,9 +155,16 @@ def _constructions() -> dict[str, Any]:
         "trailer": trailer(_bytes("pack", 16), 0x0102030405, 678, 9).hex(),
         "nodes": {name: data.hex() for name, data in _nodes().items()},
         "statement": sign_statement("writer", {"role": "owner", "writer": "00"}, KEYS).decode(),
+        "seen": seen("points/database/x", _bytes("object", 40)).hex(),
+        "key from a secret": _from_secret(_bytes("secret", 32)),
         "header": write_header(sign_statement("vault", {"plan": "ü"}, KEYS)).decode(),
         "cuts": _cuts(),
     }
+
+
+def _from_secret(secret: bytes) -> dict[str, str]:
+    keys = Keyring.of(secret)
+    return {"secret": secret.hex(), "identity": keys.identity or "", "signer": (keys.seed or b"").hex()}
 
 
 def _compressed() -> bytes:
@@ -379,6 +390,43 @@ def test_a_stranger_reads_what_is_written_today(tmp_path: Path) -> None:
     assert dict(line.split() for line in done.stdout.splitlines()) == {
         pack.hex(): str(size) for pack, size in vault.packs_of(point.id).items()
     }
+
+
+def test_a_stranger_believes_and_refuses_the_same_signers(tmp_path: Path) -> None:
+    """Points of a retired writer, of a prover, of a second owner's writer; and rubbish in every place."""
+    keys, hosts, store = new_key(tmp_path / "key"), [fresh() for _ in range(3)], FolderStore(tmp_path / "vault")
+    readers = [keys.recipient or "", *(host.recipient or "" for host in hosts)]
+    create(store, plan_name="p", keys=keys, recipients=readers, now=NOW)
+    vault = open_vault(store, "local", keys)
+    family, believed = vault.opened.family, list[bytes]()
+    for host, role, by in ((hosts[0], Role.OWNER, keys), (hosts[1], Role.WRITER, hosts[0])):
+        store.put_if_absent(*enrolment(host.writer or b"", role, by, family=family, now=NOW))
+    root = frozenset({keys.writer or b""})
+    for minute, host in enumerate(hosts[:2]):
+        back_up(open_vault(store, "local", replace(host, trusted=root)), OLD_VAULT, now=later(minute))
+    for host in hosts[:2]:
+        listed = [one.key for prefix in ("points/", "writers/") for one in store.list(prefix)]
+        believed = [seen(key, store.get(key)) for key in listed]
+        for key, data in retirement(host.writer or b"", believed, keys, family=family, now=NOW):
+            store.put_if_absent(key, data)
+    thief = open_vault(FolderStore(tmp_path / "vault"), "local", replace(hosts[1], trusted=root))
+    thief.opened.retired.clear()
+    thief.opened.writers[hosts[1].writer or b""] = "writer"
+    thief.opened.writers[hosts[2].writer or b""] = "prover"
+    back_up(thief, NEWER, now=later(5))
+    for name in ("points/database/x", "writers/x", "keys/x", "retired/x", "words/x"):
+        store.put_if_absent(Key(name), b"rubbish")
+    found, damaged = open_vault(store, "local", keys).survey()
+    assert (len(found), len(damaged)) == (2, 1)
+    listed_by = _stranger("list", tmp_path / "vault", tmp_path / "key")
+    assert listed_by.returncode == 0, listed_by.stderr
+    assert [line.split()[0] for line in listed_by.stdout.splitlines()] == [point.id for point in found]
+
+
+def test_a_stranger_opens_with_the_same_words_as_we(tmp_path: Path) -> None:
+    """The vectors have the key that follows from a secret; here the extractor makes it."""
+    made = runpy.run_path(str(TOOL))["identity_of"](_bytes("secret", 32))
+    assert made == _stored()["key from a secret"]["identity"]
 
 
 def test_a_stranger_refuses_what_was_changed_and_other_keys(old: Path, tmp_path: Path) -> None:

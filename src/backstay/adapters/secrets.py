@@ -12,7 +12,7 @@ shares one with its operators, and is accepted.
 
 import os
 import stat
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from pathlib import Path
 
 from backstay.errors import SecretMissing
@@ -39,6 +39,12 @@ class EnvironmentAndFiles:
             case _:
                 raise AssertionError(f"not a secret: {ref}")
 
+    def is_absent(self, ref: Ref) -> bool:
+        """Whether nobody gave a value here. A file that is refused, because others may change it, is not absent."""
+        if ref.space is Space.ENV:
+            return not self._environment.get(ref.path)
+        return not os.path.lexists(self._base / ref.path)
+
     def _from_environment(self, ref: Ref) -> str:
         found = self._environment.get(ref.path)
         if found is None:
@@ -64,6 +70,36 @@ class EnvironmentAndFiles:
                 f"{ref} is empty" if not text else f"{ref} holds a zero byte", detail=f"the file {path}"
             )
         return text
+
+
+class OrSealed:
+    """Values from here; and where nobody gave one, from what was sealed into a vault: an empty machine can recover.
+
+    What is here always comes first: a password that was changed is newer than what was sealed. `sealed` is asked once,
+    when the first value is missing, and gives values by their reference (`${env:NAME}`); it gives none where there is
+    no vault to ask, or our key opens no letters.
+    """
+
+    def __init__(self, here: EnvironmentAndFiles, sealed: Callable[[], Mapping[str, str]]) -> None:
+        self.here = here
+        self.taken: set[str] = set()
+        """The references that had to be looked up in the vault, to be said."""
+        self._ask = sealed
+        self._sealed: Mapping[str, str] | None = None
+
+    def value(self, ref: Ref) -> str:
+        """Raises SecretMissing."""
+        try:
+            return self.here.value(ref)
+        except SecretMissing:
+            if not self.here.is_absent(ref):
+                raise
+            if self._sealed is None:
+                self._sealed = self._ask()
+            if (found := self._sealed.get(str(ref))) is None:
+                raise
+        self.taken.add(str(ref))
+        return found
 
 
 def _read_guarded(ref: Ref, path: Path) -> bytes:

@@ -14,8 +14,9 @@ from pathlib import Path
 from backstay import config, vault
 from backstay.adapters import journal as journals
 from backstay.adapters.clock import SystemClock
-from backstay.adapters.secrets import EnvironmentAndFiles
+from backstay.adapters.secrets import EnvironmentAndFiles, OrSealed
 from backstay.app import stores
+from backstay.app.sealing import sealed_values
 from backstay.errors import (
     BackstayError,
     Damaged,
@@ -113,8 +114,14 @@ class Home:
             self.__dict__.pop("_opened", None)  # they were those of another plan, if they were open
 
     @cached_property
-    def secrets(self) -> EnvironmentAndFiles:
+    def secrets_here(self) -> EnvironmentAndFiles:
+        """What the environment and the files of this machine have."""
         return EnvironmentAndFiles(self.base)
+
+    @cached_property
+    def secrets(self) -> OrSealed:
+        """That, and where nobody gave a value, what was sealed into the vaults."""
+        return OrSealed(self.secrets_here, lambda: sealed_values(self))
 
     def path(self, template: Template) -> Path:
         """A path of the plan, with its references resolved."""
@@ -147,16 +154,17 @@ class Home:
 
     def store(self, name: VaultName) -> Store:
         """The store of one vault of the plan. Raises ToolMissing, AccessDenied, Usage, SecretMissing, Damaged."""
+        # Its secrets come from here alone: it has to be found before it can be asked for any.
         place = self.plan.vaults[name]
         if (moved := self._places.get(name)) is None:
-            return stores.of_vault(place, self.base, self.secrets, self.clock)
+            return stores.of_vault(place, self.base, self.secrets_here, self.clock)
         place = replace(place, url=Template((moved,)))
         try:
-            return stores.of_vault(place, self.base, self.secrets, self.clock)
+            return stores.of_vault(place, self.base, self.secrets_here, self.clock)
         except SecretMissing:
             # As it was opened when it was found: who we are, the environment said.
             reach = None if place.reach is None else replace(place.reach, credentials={})
-            return stores.of_vault(replace(place, reach=reach), self.base, self.secrets, self.clock)
+            return stores.of_vault(replace(place, reach=reach), self.base, self.secrets_here, self.clock)
 
     @cached_property
     def _places(self) -> dict[str, str]:
@@ -234,6 +242,10 @@ class Home:
                 found += [Trouble(f"in the vault {name}: {error.message}", error.code) for error in one.survey()[1]]
             except StoreUnreachable as error:
                 found.append(Trouble(f"the vault {name} does not answer: {error.message}", error.code))
+            found += [
+                Trouble(f"in the vault {name}, {key} counts for nothing: {why}", Damaged.code)
+                for key, why in one.passed_over.items()
+            ]
             if not one.root_known:
                 said = f"the vault {name} was made by a key that yours does not know: its points are not verified"
                 found.append(Trouble(said, PointNotVerified.code))

@@ -1,16 +1,16 @@
 """The plan as one value."""
 
 import difflib
-from collections.abc import Mapping
-from dataclasses import dataclass, field
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, field, fields, is_dataclass
 from datetime import date, timedelta
-from typing import TypeVar
+from typing import TypeVar, cast
 
 from backstay.errors import UnknownName
 from backstay.plan.parts import Check, Component, Dns, Site, VaultPlace, Watch
 from backstay.plan.people import Audience, Authority, Criterion, FollowUp, Person, Role, Vendor
 from backstay.plan.procedure import DrillRule, Scenario
-from backstay.plan.wording import Objectives, Template
+from backstay.plan.wording import Objectives, Ref, Space, Template
 from backstay.values import (
     ComponentName,
     Digest,
@@ -94,9 +94,29 @@ class Plan:
     def witness_vault(self) -> VaultName:
         return self.witness or next(iter(self.vaults))
 
+    def secrets(self) -> tuple[Ref, ...]:
+        """Every secret that the plan refers to, once, in the order of their names."""
+        refs = {ref for ref in _refs(self) if ref.space in (Space.ENV, Space.FILE)}
+        return tuple(sorted(refs, key=str))
+
     def objectives_of(self, component: Component) -> Objectives:
         """The component's own promise, else the system's, field by field."""
         return component.objectives.over(self.objectives)
+
+
+def _refs(value: object) -> Iterator[Ref]:
+    """The references of every template in it, however deep: a part of the plan that is new has them too."""
+    if isinstance(value, Template):
+        yield from value.refs()
+    elif is_dataclass(value):
+        for one in fields(value):
+            yield from _refs(getattr(value, one.name))
+    elif isinstance(value, Mapping):
+        for one in cast("Mapping[object, object]", value).values():
+            yield from _refs(one)
+    elif isinstance(value, tuple):
+        for one in cast("tuple[object, ...]", value):
+            yield from _refs(one)
 
 
 _K = TypeVar("_K", bound=str)

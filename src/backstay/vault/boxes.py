@@ -1,4 +1,4 @@
-"""Boxes: small sealed objects, each signed by an enrolled writer. Points, proofs, holds, notes, marks.
+"""Boxes: small sealed objects, each signed by somebody who may. Points, proofs, holds, notes, marks, secrets.
 
     head | one frame: signer (32) | signature (64) | body
 
@@ -12,12 +12,13 @@ from typing import Any
 
 import zstandard
 
-from backstay.errors import Damaged
+from backstay.errors import Damaged, ObjectMissing
 from backstay.ports import Key
 from backstay.vault.codec import pack_json, unpack_json
 from backstay.vault.frames import Cipher, FrameKind, Head, What, cipher, read_head
 from backstay.vault.keyring import Keyring
 from backstay.vault.keys import Opened, verified
+from backstay.vault.roles import may_sign
 
 _SIGNER, _SIGNATURE = 32, 64
 
@@ -73,9 +74,33 @@ def open_box(opened: Opened, key: Key, data: bytes, *, letter: bool = False) -> 
             detail="the sealed object is not what was written under this name",
             hint="take it from another vault of the plan, or restore another point",
         ) from None
-    if signer not in opened.writers:
-        raise Damaged(f"{key} is signed by nobody who is enrolled in this vault", detail=f"signer {signer.hex()[:16]}…")
+    _refuse_unsigned(opened, box, data)
     return box
+
+
+def _refuse_unsigned(opened: Opened, box: Box, data: bytes) -> None:
+    """The signature fits; does it count? Raises Damaged."""
+    key, who = box.key, f"signer {box.signer.hex()[:16]}…"
+    if (role := opened.role(box.signer)) is None:
+        raise Damaged(f"{key} is signed by nobody who is enrolled in this vault", detail=who)
+    if not may_sign(role, key):
+        raise Damaged(f"{key} is signed by a {role.value}, who may not write there", detail=who)
+    if (retired := opened.retired.get(box.signer)) is None:
+        return
+    try:
+        believed = retired.believes(key, data)
+    except (Damaged, ObjectMissing) as error:
+        raise Damaged(
+            f"{key} is signed by somebody who was retired, and the list of what he had sealed cannot be read",
+            detail=f"{who}; {error.message}",
+            hint="take what is missing below retired/ from another vault of the plan",
+        ) from None
+    if not believed:
+        raise Damaged(
+            f"{key} is signed by somebody who was retired, and appeared later",
+            detail=f"{who}; it is not in the list of what he had sealed until then",
+            hint="somebody may have his old key: `backstay key list`",
+        )
 
 
 def _message(head: Head, body: bytes) -> bytes:

@@ -45,6 +45,13 @@ def text_of(found: dict[str, Any], key: str) -> str:
     return value
 
 
+def texts_of(found: dict[str, Any], key: str) -> tuple[str, ...]:
+    value: Any = found.get(key)
+    if not isinstance(value, list) or not all(isinstance(one, str) for one in cast("list[Any]", value)):
+        raise ValueError(f"{key}: a list of texts expected")
+    return tuple(cast("list[str]", value))
+
+
 def whole_of(found: dict[str, Any], key: str) -> int:
     value = found.get(key)
     if type(value) is not int or value < 0:

@@ -5,19 +5,22 @@ So a point is copied as it is, and keeps its id. A vault joins a family when it 
 a header of its own, with an id of its own. Nobody has to open a statement to hand it on: each stands for itself.
 """
 
+import hashlib
 from collections.abc import Iterable, Iterator
 from datetime import datetime
 
 from backstay.errors import NotSupported, VaultExists, WrongKey
-from backstay.ports import Key, Store
+from backstay.ports import Key, Listed, Store
 from backstay.vault import names
 from backstay.vault.codec import hex_of
+from backstay.vault.epochs import Bundle, open_epochs, wrapped
 from backstay.vault.keyring import Keyring, Recipient
-from backstay.vault.keys import Bundle, Opened, open_epochs, read_statement, sign_statement, wrapped
-from backstay.vault.opening import has_header, header_body, write_header
+from backstay.vault.keys import Opened, read_small, read_statement, sign_statement
+from backstay.vault.opening import for_reader, has_header, header_body, write_header
 from backstay.vault.repository import Repository
+from backstay.vault.signers import read_signers
 
-_STATEMENTS = {names.WRITERS: "writer", names.KEYS: "wrap"}
+_STATEMENTS = {names.WORDS: "words", names.RETIRED: "retire", names.WRITERS: "writer", names.KEYS: "wrap"}
 
 
 def join(
@@ -50,32 +53,45 @@ def _wraps(
 ) -> Iterator[tuple[Key, bytes]]:
     """The epochs that we can read, for each recipient whom the family has not had as a reader."""
     opened = member.opened
-    owners = [public for public, role in opened.writers.items() if role == "owner"]
-    epochs, id_key = open_epochs(member.store, keys, opened.family, opened.root, owners)
+    found = open_epochs(member.store, keys, opened.family, read_signers(member.store, opened.family, opened.root))
     had = {listed.key for listed in member.store.list(names.KEYS)}
-    for epoch in epochs.values():
-        if epoch.private is None:
-            continue
-        for who in dict.fromkeys(recipients):
-            key, data = wrapped(Bundle(opened.family, id_key, epoch), "reader", who, keys, now=now)
+    for who in dict.fromkeys(recipients):
+        address, words = for_reader(opened.family, who, keys, now)
+        yield from words
+        for epoch in found.opened.values():
+            if epoch.private is None:
+                continue
+            key, data = wrapped(Bundle(opened.family, found.id_key, epoch), "reader", address, keys, now=now)
             if key not in had:
                 yield key, data
 
 
 def spread_statements(source: Store, target: Store, opened: Opened) -> None:
-    """Enrolments and wrapped keys of the family that `target` lacks, as they are: a new epoch, a new writer. What is
-    damaged, or of another family, stays where it is."""
+    """Everything that the family states and `target` lacks, as it is: a new signer, one that was retired, a new epoch.
+    What is damaged, or of another family, stays where it is. What makes others count comes after them: the list of a
+    retired signer before the statement, the wraps of an epoch before it is taken into use."""
     for prefix, kind in _STATEMENTS.items():
         there = {listed.key for listed in target.list(prefix)}
-        for listed in source.list(prefix):
-            if listed.key not in there and (data := _sound(source, listed.key, kind, opened)) is not None:
+        for listed in sorted(source.list(prefix), key=_makes_real):
+            if listed.key not in there and (data := _sound(source, listed, kind, opened)) is not None:
                 target.put_if_absent(listed.key, data)
 
 
-def _sound(source: Store, key: Key, kind: str, opened: Opened) -> bytes | None:
-    data = source.get(key)
+def _makes_real(listed: Listed) -> tuple[bool, bool, Key]:
+    return listed.key.endswith("/used"), not names.is_retired_list(listed.key), listed.key
+
+
+def _sound(source: Store, listed: Listed, kind: str, opened: Opened) -> bytes | None:
     try:
-        body = read_statement(kind, data)
+        if names.is_retired_list(listed.key):
+            data = source.get(listed.key)
+            return (
+                data
+                if names.retired_list(listed.key.split("/")[1], hashlib.sha256(data).digest()) == listed.key
+                else None
+            )
+        data = read_small(source, listed)
+        body = read_statement("epoch" if listed.key.endswith("/used") else kind, data)
         return data if hex_of(body, "family", 16) == opened.family else None
     except ValueError:
         return None

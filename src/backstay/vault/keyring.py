@@ -14,16 +14,18 @@ import os
 import re
 import secrets
 import stat
-from collections.abc import Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
+from cryptography.hazmat.primitives.hashes import SHA256
+from cryptography.hazmat.primitives.kdf.hkdf import HKDF
 from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat
 
 from backstay.errors import AccessDenied, TargetNotEmpty, WrongKey
 from backstay.vault import age
 
+SECRET_SIZE = 32
 _LARGEST = 65_536
 _SIGNER = re.compile(r"BACKSTAY-WRITER-KEY-1 ([0-9a-f]{64})\Z")
 TRUST = "BACKSTAY-TRUST-1"
@@ -54,6 +56,19 @@ class Keyring:
     """Roots that this keyring believes, beside its own writer's key. Empty: it reads from any vault, and writes to
     those alone that it made itself."""
     passphrases: tuple[str, ...] = field(default=(), repr=False)
+    """Words behind which a vault may keep a key (`epochs.from_words`)."""
+
+    @classmethod
+    def of(cls, secret: bytes) -> "Keyring":
+        """The key that follows from 32 random bytes: what is split into shares, or kept behind a passphrase, is only
+        these."""
+
+        def derived(what: str) -> bytes:
+            info = f"backstay 1 key from a secret: {what}".encode()
+            return HKDF(algorithm=SHA256(), length=32, salt=None, info=info).derive(secret)
+
+        assert len(secret) == SECRET_SIZE
+        return cls(age.identity_of(derived("identity")), derived("signer"))
 
     @classmethod
     def load(cls, path: Path) -> "Keyring":
@@ -91,13 +106,9 @@ class Keyring:
             raise WrongKey("this key can read, but not write", detail="it holds no signing key")
         return Ed25519PrivateKey.from_private_bytes(self.seed).sign(message)
 
-    def opened(self, sealed: bytes) -> Iterator[bytes]:
-        """What each of our identities and words makes of an age file: nothing, where it is not for them."""
-        if self.identity is not None and (secret := age.decrypt(sealed, self.identity)) is not None:
-            yield secret
-        for words in self.passphrases:
-            if (secret := age.decrypt_with_words(sealed, words)) is not None:
-                yield secret
+    def opened(self, sealed: bytes) -> bytes | None:
+        """What our identity makes of an age file: None where it is not for us."""
+        return None if self.identity is None else age.decrypt(sealed, self.identity)
 
 
 def public_of(seed: bytes) -> bytes:
@@ -105,34 +116,53 @@ def public_of(seed: bytes) -> bytes:
     return key.public_bytes(Encoding.Raw, PublicFormat.Raw)
 
 
-def wrap(secret: bytes, recipient: Recipient) -> bytes:
-    """An age file that only `recipient` opens. Raises WrongKey for an address that is none."""
-    match recipient:
-        case Passphrase(words):
-            return age.encrypt_with_words(secret, words)
-        case str():
-            try:
-                return age.encrypt(secret, recipient)
-            except ValueError:
-                raise WrongKey(f"{recipient!r} is not an age recipient", hint="it begins with age1") from None
+def wrap(secret: bytes, address: str) -> bytes:
+    """An age file that only `address` opens. Raises WrongKey for an address that is none."""
+    try:
+        return age.encrypt(secret, address)
+    except ValueError:
+        raise WrongKey(f"{address!r} is not an age recipient", hint="it begins with age1") from None
+
+
+def wrap_words(secret: bytes, words: str) -> bytes:
+    return age.encrypt_with_words(secret, words)
+
+
+def unwrap_words(sealed: bytes, words: str) -> bytes | None:
+    """None when these are not the words."""
+    return age.decrypt_with_words(sealed, words)
+
+
+def fresh() -> Keyring:
+    identity, _ = age.new_identity()
+    return Keyring(identity, secrets.token_bytes(32))
 
 
 def new_key(path: Path) -> Keyring:
-    """Make a key file, 0600, and say what is in it. Raises TargetNotEmpty; nothing is ever overwritten."""
-    identity, address = age.new_identity()
-    seed = secrets.token_bytes(32)
-    lines = (
-        "# A key of Backstay. Whoever holds this file reads and writes the backups of every vault that lists it.",
-        "# Keep a copy where the disaster cannot reach it: without a key, a vault opens for nobody.",
-        f"# reader: {address}",
-        f"# writer: {public_of(seed).hex()}",
-        identity,
-        f"BACKSTAY-WRITER-KEY-1 {seed.hex()}",
-    )
+    """Make a key file, 0600. Raises TargetNotEmpty; nothing is ever overwritten."""
+    keys = fresh()
+    write_key(path, keys)
+    return keys
+
+
+def write_key(path: Path, keys: Keyring) -> None:
+    """Write a key file, 0600, and say what is in it. Raises TargetNotEmpty; nothing is ever overwritten."""
+    lines = ["# A key of Backstay. What it may do is written in the vaults: `backstay key list`."]
+    lines += ["# Keep a copy where the disaster cannot reach it: without any key, a vault opens for nobody."]
+    if keys.identity is not None:
+        lines += [f"# reader: {keys.recipient}", keys.identity]
+    if keys.seed is not None:
+        lines += [f"# signer: {(keys.writer or b'').hex()}", f"BACKSTAY-WRITER-KEY-1 {keys.seed.hex()}"]
+    lines += [f"{TRUST} {root.hex()}" for root in sorted(keys.trusted)]
+    write_private(path, "\n".join(lines) + "\n", what="key file")
+
+
+def write_private(path: Path, text: str, *, what: str) -> None:
+    """A new file that only its owner may read, durable. Raises TargetNotEmpty, AccessDenied."""
     try:
         handle = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600)
         with os.fdopen(handle, "w") as file:
-            file.write("\n".join(lines) + "\n")
+            file.write(text)
             file.flush()
             os.fsync(handle)
         folder = os.open(path.parent, os.O_RDONLY | os.O_DIRECTORY)
@@ -141,10 +171,9 @@ def new_key(path: Path) -> Keyring:
         finally:
             os.close(folder)
     except FileExistsError:
-        raise TargetNotEmpty(f"{path} is there already", detail="a key is never overwritten") from None
+        raise TargetNotEmpty(f"{path} is there already", detail=f"a {what} is never overwritten") from None
     except OSError as error:
-        raise AccessDenied(f"cannot write the key file {path}: {error.strerror}") from error
-    return Keyring(identity, seed)
+        raise AccessDenied(f"cannot write the {what} {path}: {error.strerror}") from error
 
 
 def _read_private(path: Path) -> str:

@@ -1,21 +1,19 @@
-"""The keys of a vault: a root that everybody believes, enrolled writers, and epochs.
+"""What a keyring opens in one vault, and the signed statements that everything about keys rests on.
 
-- The *root* is the Ed25519 key that made the vault. It signs the header, enrols writers, and signs wrapped keys.
-- A *writer* is an enrolled Ed25519 key; everything that it seals carries its signature. An *owner* may enrol others.
-- An *epoch* has an X25519 key pair: each data pack has a fresh key, sealed to the public half (HPKE, RFC 9180). Its
-  metadata key opens trees, indexes and points. Both are wrapped with age: for readers with the private half, for
-  writers without, so a host can write and cannot read back.
+- The *root* is the Ed25519 key that made the vault. It signs the header, enrols signers, and signs wrapped keys.
+- A *signer* is an enrolled Ed25519 key (`signers`); what it may seal, its role says (`roles`).
+- An *epoch* (`epochs`) has an X25519 key pair: each data pack has a fresh key, sealed to the public half (HPKE, RFC
+  9180). Its metadata key opens trees, indexes and points.
 - The *id key* makes chunk ids. It never changes, or nothing would be found again.
 
-A wrap is signed, because age alone does not say who wrapped: without that, whoever can write to the store could
-hand a writer an epoch of his own, and read what it seals.
+Below `keys/`, `writers/`, `retired/` and `words/` lie public statements. Whoever can write to the store can put
+anything there; what is not validly signed by somebody who may is *passed over*, and reported. It must never be a reason
+not to open: else one small file would close the vault on the worst day.
 """
 
 import hashlib
-import secrets
-from collections.abc import Iterable
+from collections.abc import Callable
 from dataclasses import dataclass, field
-from datetime import datetime
 from typing import Any
 
 from blake3 import blake3
@@ -25,12 +23,11 @@ from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PublicKey
 from cryptography.hazmat.primitives.asymmetric.x25519 import X25519PrivateKey, X25519PublicKey
 from cryptography.hazmat.primitives.kdf.hkdf import HKDF
 
-from backstay.errors import Damaged, WrongKey
-from backstay.ports import Key, Store
-from backstay.values import stamp
-from backstay.vault import names
-from backstay.vault.codec import hex_of, pack_json, text_of, unpack_json, whole_of
-from backstay.vault.keyring import Keyring, Passphrase, Recipient, wrap
+from backstay.errors import ObjectMissing, WrongKey
+from backstay.ports import Listed, Store
+from backstay.vault.codec import hex_of, pack_json, unpack_json
+from backstay.vault.keyring import Keyring
+from backstay.vault.roles import Role
 
 SUITE = hpke.Suite(hpke.KEM.X25519, hpke.KDF.HKDF_SHA256, hpke.AEAD.AES_256_GCM)
 SLOT_SIZE = 80
@@ -61,15 +58,31 @@ class Opened:
     root_known: bool
     """Whether our keyring names this root. Else it is taken at its word, which is enough to read and not to write."""
     writers: dict[bytes, str]
-    """Public key to role (`owner` or `writer`)."""
+    """Everybody who may sign now: public key to role (`roles`)."""
     epochs: dict[bytes, Epoch] = field(repr=False)
     chunk_key: bytes = field(repr=False)
     node_key: bytes = field(repr=False)
     name_key: bytes = field(repr=False)
+    retired: "dict[bytes, Retired]" = field(default_factory=dict["bytes", "Retired"], repr=False)
+    """Those who may not sign any more, and what is believed of them."""
+    unused: frozenset[bytes] = frozenset()
+    """Epochs that are wrapped and were never taken into use: nothing is sealed in them."""
+    latest: int = 1
+    """The number of the newest epoch that is in use, whether we hold its keys or not."""
+    passed_over: "list[PassedOver]" = field(default_factory=list["PassedOver"])
+    """What was met while opening, and is nobody's whom the root knows."""
 
     @property
     def newest(self) -> Epoch:
-        return max(self.epochs.values(), key=lambda epoch: (epoch.number, epoch.id))
+        """The epoch that new objects are sealed in, as far as we hold its keys."""
+        used = [epoch for epoch in self.epochs.values() if epoch.id not in self.unused]
+        return max(used or self.epochs.values(), key=lambda epoch: (epoch.number, epoch.id))
+
+    def role(self, signer: bytes) -> Role | None:
+        """What a signer is now, or was until it was retired; None for a stranger."""
+        if signer in self.retired:
+            return self.retired[signer].role
+        return Role(self.writers[signer]) if signer in self.writers else None
 
     def chunk_id(self, chunk: bytes | memoryview) -> bytes:
         """Keyed BLAKE3 of the plaintext, 32 bytes."""
@@ -101,6 +114,36 @@ class Opened:
         """A key for one object alone, from the epoch's metadata key."""
         derive = HKDF(algorithm=hashes.SHA256(), length=32, salt=object_id, info=info)
         return derive.derive(self.epoch(epoch).metadata_key)
+
+
+@dataclass(frozen=True, slots=True)
+class PassedOver:
+    """An object that is not what its name promises, or was signed by nobody who may: it counts for nothing."""
+
+    key: str
+    why: str
+
+
+@dataclass(slots=True)
+class Retired:
+    """A signer of before. What was listed when it was retired stays believed; nothing else that it signed is."""
+
+    role: Role
+    lists: tuple[Callable[[], frozenset[bytes]], ...]
+    """Each gives the `seen` of what it had sealed; read when first needed, for they may be long. Raises Damaged,
+    ObjectMissing."""
+    _believed: frozenset[bytes] | None = field(default=None, repr=False)
+
+    def believes(self, key: str, data: bytes) -> bool:
+        """Whether this very object was there when the signer was retired. Raises Damaged, ObjectMissing."""
+        if self._believed is None:
+            self._believed = frozenset[bytes]().union(*(read() for read in self.lists))
+        return seen(key, data) in self._believed
+
+
+def seen(key: str, data: bytes) -> bytes:
+    """Sixteen bytes that name one object with its content, in the list of a retired signer."""
+    return hashlib.sha256(b"backstay 1 seen\n" + key.encode() + b"\n" + data).digest()[:16]
 
 
 def fingerprint(public: bytes) -> str:
@@ -136,140 +179,22 @@ def read_statement(kind: str, data: bytes) -> dict[str, Any]:
     return body
 
 
+_LARGEST_STATEMENT = 256 << 10
+
+
+def read_small(store: Store, listed: Listed) -> bytes:
+    """A public object that should be a statement. Raises ValueError for one that cannot be: a stranger's gigabytes are
+    not fetched."""
+    if listed.size_bytes > _LARGEST_STATEMENT:
+        raise ValueError(f"it has {listed.size_bytes} bytes, more than any statement")
+    try:
+        return store.get(listed.key)
+    except ObjectMissing:
+        raise ValueError("it was listed, and is not there") from None
+
+
 def _message(kind: str, body: dict[str, Any]) -> bytes:
     return f"backstay 1 {kind}\n".encode() + pack_json(body)
-
-
-# ── writers ──────────────────────────────────────────────────────────────────────────────────────
-
-
-def enrolment(public: bytes, role: str, keys: Keyring, *, family: bytes, now: datetime) -> tuple[Key, bytes]:
-    """Key and content of the object that makes `public` a writer (or an `owner`)."""
-    body = {"family": family.hex(), "made": stamp(now), "role": role, "writer": public.hex()}
-    return Key(f"{names.WRITERS}{fingerprint(family + public)}"), sign_statement("writer", body, keys)
-
-
-def read_writers(store: Store, family: bytes, root: bytes) -> dict[bytes, str]:
-    """Everybody enrolled by the root, or by an owner that the root's chain reaches. Raises Damaged."""
-    claims: list[tuple[bytes, bytes, str]] = []
-    for listed in store.list(names.WRITERS):
-        try:
-            body = read_statement("writer", store.get(listed.key))
-            of_family, writer = hex_of(body, "family", 16), hex_of(body, "writer", 32)
-            if listed.key != f"{names.WRITERS}{fingerprint(of_family + writer)}":
-                raise ValueError("it belongs elsewhere")
-            if of_family != family:
-                continue  # left by the making of a vault that was never finished
-            claims.append((hex_of(body, "by", 32), writer, text_of(body, "role")))
-        except ValueError as error:
-            raise Damaged(f"the enrolment {listed.key} is damaged: {error}") from None
-    found = {root: "owner"}
-    while new := {w: role for by, w, role in claims if w not in found and found.get(by) == "owner"}:
-        found.update(new)
-    return found
-
-
-# ── epochs ───────────────────────────────────────────────────────────────────────────────────────
-
-
-def new_epoch(number: int) -> Epoch:
-    private = X25519PrivateKey.generate()
-    public = private.public_key().public_bytes_raw()
-    return Epoch(
-        hashlib.sha256(public).digest()[:8], number, public, secrets.token_bytes(32), private.private_bytes_raw()
-    )
-
-
-@dataclass(frozen=True, slots=True)
-class Bundle:
-    """What is wrapped for somebody."""
-
-    family: bytes
-    id_key: bytes = field(repr=False)
-    epoch: Epoch
-
-
-def wrapped(bundle: Bundle, role: str, recipient: Recipient, keys: Keyring, *, now: datetime) -> tuple[Key, bytes]:
-    """Key and content of the object that gives `recipient` the keys of an epoch; `role` is `reader` or `writer`."""
-    assert role in ("reader", "writer")
-    epoch = bundle.epoch
-    secret = {
-        "epoch": epoch.id.hex(), "family": bundle.family.hex(), "id_key": bundle.id_key.hex(),
-        "metadata_key": epoch.metadata_key.hex(), "number": epoch.number, "public": epoch.public.hex(),
-    }  # fmt: skip
-    if role == "reader" and epoch.private is not None:
-        secret["private"] = epoch.private.hex()
-    who = f"passphrase {recipient.label}" if isinstance(recipient, Passphrase) else recipient
-    body = {
-        "age": wrap(pack_json(secret), recipient).hex(), "epoch": epoch.id.hex(), "family": bundle.family.hex(),
-        "for": who, "made": stamp(now), "number": epoch.number, "role": role,
-    }  # fmt: skip
-    return _wrap_key(epoch.number, epoch.id, role, who), sign_statement("wrap", body, keys)
-
-
-def _wrap_key(number: int, epoch: bytes, role: str, who: str) -> Key:
-    return Key(f"{names.KEYS}{number:06d}-{epoch.hex()}/{role}-{fingerprint(who.encode())}")
-
-
-def open_epochs(
-    store: Store, keys: Keyring, family: bytes, root: bytes, owners: Iterable[bytes]
-) -> tuple[dict[bytes, Epoch], bytes]:
-    """The epochs that `keys` opens, and the id key. Raises WrongKey when there is none, Damaged for altered ones."""
-    allowed, epochs, others = {root, *owners}, dict[bytes, Epoch](), list[str]()
-    id_key = b""
-    for listed in store.list(names.KEYS):
-        try:
-            body = _read_wrap(listed.key, store.get(listed.key))
-            if hex_of(body, "family", 16) != family:
-                continue  # left by the making of a vault that was never finished
-            if hex_of(body, "by", 32) not in allowed:
-                raise ValueError("it is signed by nobody whom the root knows")
-            if text_of(body, "role") == "reader":
-                others.append(text_of(body, "for"))
-            if not _may_be_ours(text_of(body, "for"), keys):
-                continue
-            for secret in keys.opened(hex_of(body, "age")):
-                epoch, id_key = _read_secret(secret, body)
-                if epoch.id not in epochs or epochs[epoch.id].private is None:
-                    epochs[epoch.id] = epoch
-        except ValueError as error:
-            raise Damaged(f"the wrapped key {listed.key} is damaged: {error}") from None
-    if not epochs:
-        raise WrongKey(
-            f"no key that we hold opens the vault in {store.describe()}",
-            detail="it opens for " + (", ".join(dict.fromkeys(others)) or "nobody: its wrapped keys are missing"),
-            hint="use the key file that was made with the vault, or a copy of it",
-        )
-    return epochs, id_key
-
-
-def _may_be_ours(who: str, keys: Keyring) -> bool:
-    """Spares a scrypt for what is surely for somebody else."""
-    return who == keys.recipient or (who.startswith("passphrase ") and bool(keys.passphrases))
-
-
-def _read_wrap(key: Key, data: bytes) -> dict[str, Any]:
-    body = read_statement("wrap", data)
-    expected = _wrap_key(
-        whole_of(body, "number"), hex_of(body, "epoch", 8), text_of(body, "role"), text_of(body, "for")
-    )
-    if key != expected:
-        raise ValueError("it belongs elsewhere")
-    return body
-
-
-def _read_secret(secret: bytes, body: dict[str, Any]) -> tuple[Epoch, bytes]:
-    found = unpack_json(secret)
-    if any(found.get(key) != body[key] for key in ("epoch", "family", "number")):
-        raise ValueError("what is inside is not what is written outside")
-    private = hex_of(found, "private", 32) if "private" in found else None
-    epoch = Epoch(
-        hex_of(found, "epoch", 8), whole_of(found, "number"), hex_of(found, "public", 32),
-        hex_of(found, "metadata_key", 32), private,
-    )  # fmt: skip
-    if hashlib.sha256(epoch.public).digest()[:8] != epoch.id:
-        raise ValueError("the epoch is not the one of its public key")
-    return epoch, hex_of(found, "id_key", 32)
 
 
 def derived(id_key: bytes, purpose: str) -> bytes:

@@ -194,5 +194,5 @@ def needed(store: Store, component: ComponentName, packs: set[bytes]) -> Iterato
 def standing(store: Store) -> Iterator[Listed]:
     """What a vault needs whichever point is opened."""
     yield from (listed for listed in store.list(names.HEADER) if listed.key == names.HEADER)
-    for prefix in (names.WRITERS, names.KEYS, names.HOLDS, names.notes("")):
+    for prefix in (names.WRITERS, names.RETIRED, names.KEYS, names.WORDS, names.SECRETS, names.HOLDS, names.notes("")):
         yield from (listed for listed in store.list(prefix) if not listed.key.startswith(names.SPINES))

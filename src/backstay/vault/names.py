@@ -1,14 +1,19 @@
 """Where everything lies in a vault: the names of its objects, and nothing else decides.
 
     vault                                     the header: format, ids, plan; signed by the root
-    writers/<fp>                              an enrolled writer; signed by an owner
+    writers/<fp>                              an enrolled signer; signed by an owner
+    retired/<fp>-<digest>                     the end of one, signed by an owner
+    retired/<fp>/<digest>                     the list of what it had sealed
     keys/<number>-<epoch>/<role>-<who>        an epoch's keys, wrapped for one reader or writer; signed by an owner
+    keys/<number>-<epoch>/used                from here on the epoch is used; signed by an owner
+    words/<who>                               a key that a passphrase opens; signed by an owner
     reserved/<component>/<point>              a backup has begun
     points/<component>/<point>                its end: the sealed point, or its expiry; by put-if-absent, so one winner
     packs/<component>/<pack>                  data
     nodes/<component>/<pack>                  trees and stream maps
     proofs/<component>/<point>/<digest>       what was seen when the point was restored
     holds/<component>/<digest>
+    secrets/<plan>/<id>/letter                the values of a plan's secrets, for readers only; its list is beside it
     notes/<name>                              small sealed objects of others: plans, spines, journal epochs
     marks/<component>/<id>                    what a pruner is about to delete
     locks/<component>/<until>-<id>            which locks were made longer: a hint (`_vault` for what no component has)
@@ -31,7 +36,13 @@ KEYS = "keys/"
 HOLDS = "holds/"
 SPINES = "notes/spine/"
 CANARIES = "canary/"
+RETIRED = "retired/"
+WORDS = "words/"
+SECRETS = "secrets/"
 
+_RETIRED_LIST = re.compile(r"retired/[0-9a-f]{16}/[0-9a-f]{32}\Z")
+_WRAP = re.compile(r"keys/(\d{6})-([0-9a-f]{16})/(?:(reader|writer)-([0-9a-f]{16})|used)\Z")
+_SECRETS = re.compile(r"secrets/([0-9a-f]{64})/(\d{8}t\d{6}z-[0-9a-f]{8})/(letter|list)\Z")
 _POINT = re.compile(r"(\d{8})t(\d{6})z-([0-9a-f]{8})\Z")
 _POINT_ID = re.compile(r"\d{8}T\d{6}Z-[0-9a-f]{8}\Z")
 _BOX = re.compile(
@@ -51,6 +62,61 @@ def _checked(component: ComponentName) -> str:
     if not is_name(component):
         raise ValueError(f"{component!r} is no name of a component")
     return component
+
+
+def writer(who: str) -> Key:
+    """`who`: sixteen digits, of the family and the public key."""
+    return Key(f"{WRITERS}{who}")
+
+
+def retired(who: str, statement: bytes) -> Key:
+    """With the beginning of the statement's digest, so that nobody can take the name beforehand."""
+    return Key(f"{RETIRED}{who}-{statement[:8].hex()}")
+
+
+def retired_list(who: str, digest: bytes) -> Key:
+    return Key(f"{RETIRED}{who}/{digest[:16].hex()}")
+
+
+def is_retired_list(key: Key) -> bool:
+    return _RETIRED_LIST.match(key) is not None
+
+
+def wrap(number: int, epoch: bytes, role: str, who: str) -> Key:
+    return Key(f"{KEYS}{number:06d}-{epoch.hex()}/{role}-{who}")
+
+
+def used(number: int, epoch: bytes) -> Key:
+    """What takes an epoch into use."""
+    return Key(f"{KEYS}{number:06d}-{epoch.hex()}/used")
+
+
+def read_wrap(key: Key) -> tuple[int, bytes, str, str]:
+    """Number, epoch, role and whom; both empty for `used`. Raises ValueError."""
+    if (found := _WRAP.match(key)) is None:
+        raise ValueError(f"{key!r} is no name of a wrapped key")
+    number, epoch, role, who = found.groups()
+    return int(number), bytes.fromhex(epoch), role or "", who or ""
+
+
+def words(who: str) -> Key:
+    return Key(f"{WORDS}{who}")
+
+
+def secrets(plan: str, id: str, what: str) -> Key:
+    """`plan`: 64 digits of its digest; `id` is written like a point's; `what` is `letter` or `list`."""
+    return Key(f"{SECRETS}{plan}/{id.lower()}/{what}")
+
+
+def read_secrets(key: Key) -> tuple[str, str, str]:
+    """Plan, id and what. Raises ValueError."""
+    if (found := _SECRETS.match(key)) is None:
+        raise ValueError(f"{key!r} is no name of sealed secrets")
+    return found[1], found[2], found[3]
+
+
+def is_letter(key: Key) -> bool:
+    return key.startswith(SECRETS) and key.endswith("/letter")
 
 
 def data_pack(component: ComponentName, pack: bytes) -> Key:
@@ -95,6 +161,8 @@ def is_box(key: Key) -> bool:
     """Whether `key` is the name of a box. What is named otherwise below the prefixes of boxes is a stranger's."""
     if key.startswith(("points/", "reserved/")):
         return is_point(key)
+    if key.startswith(SECRETS):
+        return _SECRETS.match(key) is not None
     if key.startswith("notes/"):
         try:
             return bool(read_note(key))

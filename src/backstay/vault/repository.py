@@ -23,12 +23,13 @@ from backstay.vault.base import Base
 from backstay.vault.boxes import Box, open_box, seal_box, seal_json
 from backstay.vault.codec import Cursor, hex_of, pack_json, unhex
 from backstay.vault.keyring import Keyring
-from backstay.vault.keys import Opened, fingerprint, read_writers
+from backstay.vault.keys import Opened, fingerprint
 from backstay.vault.nodes import Content, Nothing, Ref, Subtree, read_content, read_ref
-from backstay.vault.opening import refuse_unless_writer, unlock
+from backstay.vault.opening import refuse_unless_may_sign, refuse_unless_writer, unlock
 from backstay.vault.packs import parse_key
 from backstay.vault.reader import Reading
 from backstay.vault.shelf import Shelf
+from backstay.vault.signers import read_signers
 from backstay.vault.uses import PackList, Uses, read_pack_lists
 from backstay.vault.walking import walked
 from backstay.vault.writer import Reservation, Writing
@@ -58,6 +59,9 @@ class Repository:
         self.name, self.store, self.opened = name, store, opened
         self._keys = keys
         self._boxes: dict[Key, Box] = {}
+        self._statements: frozenset[str] = frozenset()
+        self.passed_over = {one.key: one.why for one in opened.passed_over}
+        """What counts for nothing, by its key, and why: met while opening, or among proofs and holds."""
 
     @property
     def keys(self) -> Keyring:
@@ -231,7 +235,7 @@ class Repository:
 
     def keep_proof(self, proof: Proof) -> None:
         body = pack_json(proof_shape.write(proof))
-        self._keep(names.proof(proof.component, proof.point, self._digest(body)), body)
+        self.keep(names.proof(proof.component, proof.point, self._digest(body)), body)
 
     def proofs(self, point: PointId | None = None) -> list[Proof]:
         part = f"/{point.lower()}/" if point else "/"
@@ -240,13 +244,13 @@ class Repository:
 
     def keep_hold(self, hold: Hold) -> None:
         body = pack_json(hold_shape.write(hold))
-        self._keep(names.hold(hold.component, self._digest(body)), body)
+        self.keep(names.hold(hold.component, self._digest(body)), body)
 
     def holds(self) -> list[Hold]:
         return sorted(self._all("holds/", hold_shape, "/"), key=lambda hold: (hold.at, hold.id))
 
     def keep_note(self, name: str, data: bytes) -> bool:
-        return self._keep(names.note(name), data)
+        return self.keep(names.note(name), data)
 
     def note(self, name: str) -> bytes | None:
         key = names.note(name)
@@ -262,19 +266,25 @@ class Repository:
                 found.append(names.read_note(listed.key))
         return sorted(found)
 
-    def _keep(self, key: Key, body: bytes) -> bool:
-        refuse_unless_writer(self.opened, self._keys)
-        return self.store.put_if_absent(key, seal_box(self.opened, self._keys, key, body))
+    def keep(self, key: Key, body: bytes) -> bool:
+        """Seal a box (or a letter, where one belongs) under `key`, if nothing is there. Raises WrongKey for what our
+        role may not write."""
+        refuse_unless_may_sign(self.opened, self._keys, key)
+        sealed = seal_box(self.opened, self._keys, key, body, letter=names.is_letter(key))
+        return self.store.put_if_absent(key, sealed)
 
     def _all(self, prefix: str, shape: Shape[Any], part: str) -> list[Any]:
         found: list[Any] = []
         for listed in self.store.list(prefix):
             if part in listed.key:
-                box = self._box(listed.key)
                 try:
-                    found.append(shape.read(box.json()))
+                    found.append(shape.read(self._box(listed.key).json()))
+                    self.passed_over.pop(listed.key, None)
                 except ValueError as error:
-                    raise Damaged(f"{listed.key} does not say what it should: {error}") from None
+                    self.passed_over[listed.key] = f"it does not say what it should: {error}"
+                except (Damaged, ObjectMissing, WrongKey) as error:
+                    # One file that a stranger put there must not hide the proofs that are true.
+                    self.passed_over[listed.key] = error.message
         return found
 
     def _digest(self, body: bytes) -> bytes:
@@ -294,16 +304,32 @@ class Repository:
         """An opened box. A signer we do not know may have been enrolled since we opened the vault."""
         if (found := self._boxes.get(key)) is None:
             found = firsts.read(self.store, key, lambda data: self._opened_box(key, data))
-            if len(found.body) < 65_536:
+            if len(found.body) < 65_536 and not names.is_letter(key):
                 self._boxes[key] = found
         return found
 
     def _opened_box(self, key: Key, data: bytes) -> Box:
+        letter = names.is_letter(key)
         try:
-            return open_box(self.opened, key, data)
+            return open_box(self.opened, key, data, letter=letter)
         except BackstayError:
-            self.opened.writers.update(read_writers(self.store, self.opened.family, self.opened.root))
-            return open_box(self.opened, key, data)
+            if not self._learn_signers():
+                raise
+            return open_box(self.opened, key, data, letter=letter)
+
+    def _learn_signers(self) -> bool:
+        """Whether somebody was enrolled or retired since we last looked. One listing for each box that does not count:
+        a stranger's thousand files must not make us read everything a thousand times."""
+        prefixes = (names.WRITERS, names.RETIRED)
+        now = frozenset(listed.key for prefix in prefixes for listed in self.store.list(prefix))
+        if now == self._statements:
+            return False
+        self._statements = now
+        signers = read_signers(self.store, self.opened.family, self.opened.root)
+        self.opened.writers.clear()
+        self.opened.writers.update(signers.writers)
+        self.opened.retired.update(signers.retired)
+        return True
 
 
 def _read_lists(found: Any) -> tuple[Ref, ...] | None:
