@@ -34,6 +34,7 @@ from backstay.plan import Plan, Template
 from backstay.ports import Store
 from backstay.values import ComponentName, StreamName, VaultName, say_moment, say_span
 from backstay.vault import Repository
+from backstay.vault.probing import believe
 
 PLAN_FILE = "backstay.yaml"
 KEY_FILE = "backstay.key"
@@ -180,14 +181,19 @@ class Home:
 
     def open_vault(self, name: VaultName) -> Repository:
         """One vault of the plan, as it is now. Raises the reason why it cannot be opened."""
-        return vault.open_vault(self.store(name), name, self.keys)
+        return self._open(self.store(name), name)
+
+    def _open(self, store: Store, name: VaultName) -> Repository:
+        opened = vault.open_vault(store, name, self.keys)
+        believe(opened)
+        return opened
 
     @cached_property
     def _opened(self) -> tuple[dict[VaultName, Repository], dict[VaultName, BackstayError]]:
         """Every vault of the plan, or the one that was named with --vault: opened, or why it cannot be."""
         if (address := self.asked.vault) is not None:
             name = VaultName(Path(address).name or "vault")
-            return {name: vault.open_vault(stores.at(address, self.here, self.clock), name, self.keys)}, {}
+            return {name: self._open(stores.at(address, self.here, self.clock), name)}, {}
         _, opened, closed = self.keys, dict[VaultName, Repository](), dict[VaultName, BackstayError]()
         for name in self.plan.vaults:
             try:

@@ -5,10 +5,12 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from backstay import config, vault
+from backstay.app import probing
 from backstay.app.home import PLAN_FILE, Home, find_plan
 from backstay.errors import BackstayError, PlanMissing, VaultExists, VaultMissing
 from backstay.values import Digest, VaultName, count, listed
 from backstay.vault import Repository
+from backstay.vault.probing import keep as keep_probe
 
 STARTER = """\
 # What is protected, what was promised, who may decide, and how each disaster is survived.
@@ -118,6 +120,7 @@ def _vaults(home: Home) -> Iterator[str]:
             if member is not None and known is not member:
                 yield from _stranger(member, known)
             continue
+        seen = probing.look(store, home.clock)
         try:
             readers, now = _readers(home, place.readers), home.clock.now()
             if member is None:
@@ -127,6 +130,8 @@ def _vaults(home: Home) -> Iterator[str]:
             else:
                 vault.join(store, member, keys=home.keys, recipients=readers, now=now)
                 yield f"✔ made the vault {name} in {store.describe()}, of the family of {member.name}"
+            keep_probe(home.open_vault(name), seen)
+            yield from (f"  {sentence}" for sentence in probing.sentences(seen, only_trouble=True))
         except VaultExists:
             yield f"✔ the vault {name} is there: {store.describe()}"
 

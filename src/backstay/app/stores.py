@@ -2,7 +2,7 @@
 
 import os
 from dataclasses import replace
-from datetime import timedelta
+from datetime import datetime, timedelta
 from pathlib import Path
 
 from backstay.adapters.around import Patient, paced
@@ -35,6 +35,24 @@ def at(address: str, here: Path, clock: Clock) -> Store:
     if "://" not in address:
         return FolderStore((here / address).absolute())
     return _bucket(Address.parse(address), Reach(), clock, None)
+
+
+def abort_uploads(
+    place: VaultPlace, base: Path, secrets: EnvironmentAndFiles, begun_before: datetime
+) -> tuple[list[str], str]:
+    """The keys of uploads in parts that were never finished, taken back; and what cannot be looked for."""
+    url = place.url.render(secrets.value)
+    if "://" not in url:
+        return [], ""
+    address = Address.parse(url)
+    if address.scheme == "az":
+        return [], "Azure forgets unfinished uploads by itself, after a week"
+    if address.scheme == "gs":
+        return [], "unfinished uploads are the affair of a rule of the bucket: AbortIncompleteMultipartUpload"
+    from backstay.adapters.objectstore.leftovers import abort_uploads
+
+    reach = _trusting(address, _reach(place.reach or BucketReach(), place.region, base, secrets))
+    return [str(key) for key in abort_uploads(address, reach, begun_before=begun_before)], ""
 
 
 def _bucket(address: Address, reach: Reach, clock: Clock, bandwidth: int | None) -> Store:

@@ -73,6 +73,58 @@ def check(
         raise Failed(77 if 77 in codes else codes[0])
 
 
+@vault_app.command
+def probe(*vaults: str, common: Common = HERE) -> None:
+    """Try what a vault needs of its store, on small objects that are taken away again: does put-if-absent have one
+    winner, can a part of an object be read, is it listed at once, does deletion delete, what time is it there. What is
+    seen is kept in the vault, and believed by whoever opens it.
+
+    Exits with 71 when the store is no place for a vault. `backstay init` does the same.
+
+    Example: `backstay vault probe offsite`
+
+    Parameters
+    ----------
+    vaults
+        Names of vaults of the plan. Default: all of them.
+    """
+    from backstay.app import probing
+    from backstay.cli.printing import Failed, Page
+    from backstay.errors import StoreUnsuitable
+
+    page = Page(common)
+    came = probing.probe(page.home(), vaults)
+    for one in came:
+        page.say(f"{one.vault}: {one.seen.store if one.seen else one.error}", "" if one.seen else "bold red")
+        for sentence in one.sentences:
+            page.say(f"  {sentence}")
+    page.done({"vaults": came})
+    if codes := [one.code for one in came if one.code]:
+        raise Failed(StoreUnsuitable.code if StoreUnsuitable.code in codes else codes[0])
+
+
+@vault_app.command
+def tidy(*vaults: str, common: Common = HERE) -> None:
+    """Take away what killed processes left in a bucket and no listing shows: uploads that were begun more than a day
+    ago and never finished, and objects of a probe. No recovery point is touched.
+
+    Example: `backstay vault tidy offsite`
+
+    Parameters
+    ----------
+    vaults
+        Names of vaults of the plan. Default: all of them.
+    """
+    from backstay.app import probing
+    from backstay.cli.printing import Page
+
+    page = Page(common)
+    came = list(probing.tidy(page.home(), vaults))
+    for one in came:
+        page.say(f"{one.vault}: {one.said}")
+    page.done({"vaults": came})
+
+
 def _share(read_data: list[str] | None) -> tuple[float, list[str]]:
     """`--read-data` takes a percentage or nothing: what follows it and is none, is the name of a vault."""
     from backstay.app.checking import read_percent

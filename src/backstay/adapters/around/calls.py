@@ -25,7 +25,10 @@ class _Through:
     """Stands where a port stands: methods go through `between`, everything else is handed on."""
 
     def __init__(self, within: object, between: Callable[[Called, Callable[..., Any]], Any]) -> None:
-        self._within, self._between = within, between
+        self.__dict__.update(_within=within, _between=between)
+
+    def __setattr__(self, name: str, value: Any) -> None:
+        setattr(self._within, name, value)
 
     def __getattr__(self, name: str) -> Any:
         found = getattr(self._within, name)

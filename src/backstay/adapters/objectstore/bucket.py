@@ -78,7 +78,10 @@ class BucketStore:
         return self._create(checked_key(key), data)
 
     def _create(self, key: Key, data: bytes) -> bool:
-        """False when the key is taken."""
+        """False when the key is taken. The store is asked to see to that itself; where nobody knows whether it does, it
+        is looked first: two writers at the same moment could both win then, two a second apart could not."""
+        if not self.traits.put_if_absent and self._is_there(key):
+            return False
         client = self.clients.ask if len(data) <= _SMALL_BYTES else self.clients.send
         try:
             obstore.put(client, key, data, mode="create", use_multipart=False)
