@@ -89,7 +89,7 @@ def tidy(home: Home, names: Sequence[str]) -> Iterator[Tidied]:
             if one.modified < before:
                 store.delete(one.key)
                 removed.append(one.key)
-        uploads, rest = stores.abort_uploads(home.plan.vaults[name], home.base, home.secrets, before)
+        uploads, rest = stores.abort_uploads(home.plan.vaults[name], home.base, home.secrets_here, before)
         removed += uploads
         said = (
             f"took away {count(len(removed), 'thing')}: {listed(removed[:5])}" if removed else "nothing was left behind"
