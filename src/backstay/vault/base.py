@@ -146,6 +146,8 @@ class BaseStream:
         self._lock, self._looked_at = threading.Lock(), set[tuple[int, int]]()
         self._drift = 0
         """How far content has moved, as last seen."""
+        self._near: tuple[tuple[tuple[int, bytes], ...], Nearby] | None = None
+        """What was gathered last, and from which leaves: pieces of a stream that follow each other ask for the same."""
 
     def leaves(self, start: int, end: int) -> list[tuple[Leaf, Chunks]]:
         """What can be read of the leaves that hold these bytes."""
@@ -185,16 +187,24 @@ class BaseStream:
 
     def by_content(self, start: int, end: int) -> "Nearby":
         """Chunks near these bytes by their id, and where each was: content may have moved."""
-        found: dict[tuple[bytes, int], Chunk] = {}
         middle = max(0, start + self._drift)
-        for leaf, chunks in self.leaves(max(0, middle - _REACH), middle + (end - start) + _REACH):
+        leaves = self.leaves(max(0, middle - _REACH), middle + (end - start) + _REACH)
+        met = tuple((leaf.start, leaf.ref.id) for leaf, _ in leaves)
+        near = self._near  # lanes come by at once: each goes on with what it saw
+        if near is None or near[0] != met:
+            near = self._near = met, Nearby(self._found(leaves))
+        return near[1]
+
+    def _found(self, leaves: list[tuple[Leaf, Chunks]]) -> dict[tuple[bytes, int], Chunk]:
+        found: dict[tuple[bytes, int], Chunk] = {}
+        for leaf, chunks in leaves:
             at = leaf.start
             for i in range(len(chunks)):
                 chunk = chunks.chunk(i)
                 if (now := self._base.chunk_now(chunk)) is not None:
                     found[chunk.id, at] = now
                 at += chunk.size
-        return Nearby(found)
+        return found
 
     def place_of(self, new: int) -> int:
         """Where these bytes were, if they moved as those before them did."""

@@ -129,8 +129,15 @@ class Cipher:
         self.seal_into(memoryview(buffer), 0, kind, ordinal, len(plain), compressed)
         return bytes(buffer)
 
-    def open(self, kind: FrameKind, frame: bytes | memoryview, inflate: zstandard.ZstdDecompressor) -> bytes:
-        """The plaintext of one frame that fills `frame` exactly. Raises ValueError."""
+    def open(
+        self,
+        kind: FrameKind,
+        frame: bytes | memoryview,
+        inflate: zstandard.ZstdDecompressor,
+        room: memoryview | None = None,
+    ) -> bytes:
+        """The plaintext of one frame that fills `frame` exactly. Raises ValueError. The seal is opened in `room`,
+        where that is large enough, without asking for memory: one thread at a time."""
         if len(frame) < FRAME_HEAD.size + TAG_SIZE:
             raise ValueError("cut short")
         head = bytes(frame[: FRAME_HEAD.size])
@@ -143,14 +150,16 @@ class Cipher:
             or plain_size > LARGEST_PLAIN[kind]
         ):
             raise ValueError("no frame begins there")
+        size = sealed_size - TAG_SIZE
+        opened = room[:size] if room is not None and size <= len(room) else memoryview(bytearray(size))
         try:
-            compressed = self._aead.decrypt(nonce(ordinal), frame[FRAME_HEAD.size :], self._prefix + head)
+            self._aead.decrypt_into(nonce(ordinal), frame[FRAME_HEAD.size :], self._prefix + head, opened)
         except InvalidTag:
             raise ValueError("its bytes were changed (its seal is broken)") from None
-        return inflated(compressed, plain_size, inflate)
+        return inflated(opened, plain_size, inflate)
 
 
-def inflated(compressed: bytes, plain_size: int, inflate: zstandard.ZstdDecompressor) -> bytes:
+def inflated(compressed: bytes | memoryview, plain_size: int, inflate: zstandard.ZstdDecompressor) -> bytes:
     """Exactly `plain_size` bytes, and never more memory than that. Raises ValueError."""
     try:
         if zstandard.frame_content_size(compressed) != plain_size:

@@ -1,7 +1,7 @@
 """Lanes: each a thread that reads files, cuts, hashes, compresses and seals them into a pack of its own.
 
 A file stays in one lane, so its frames lie one behind another and a restore reads them in one go. Only when there
-are no more files do the lanes that are free help with a long one, 4 MiB at a time. The libraries let go of Python's
+are no more files do the lanes that are free help with a long one, a MiB at a time. The libraries let go of Python's
 lock while they work on a chunk; nothing here is done byte by byte.
 """
 
@@ -27,8 +27,9 @@ from backstay.vault.streams import StreamBuilder
 from backstay.vault.trees import Spool, path_key
 from backstay.vault.uses import Tally
 
-SPAN = 4 << 20
-"""What is read and worked on at once. A multiple of a page chunk; a leaf is a multiple of it."""
+SPAN = 1 << 20
+"""What is read and worked on at once: it stays in the processor's cache between reading, hashing and compressing. A
+multiple of a page chunk; a leaf is a multiple of it."""
 GROUP_BYTES = 256 << 10
 LARGE_FRAME = 1 << 20
 LEVEL = 1

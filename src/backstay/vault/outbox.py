@@ -4,6 +4,7 @@ A lane fills a pack and hands it over; threads of the outbox index it, store it 
 store is slower than the source, the lanes wait for a buffer.
 """
 
+import mmap
 import queue
 import threading
 from collections.abc import Iterable
@@ -14,12 +15,12 @@ import zstandard
 from blake3 import blake3
 
 from backstay.errors import BackstayError
-from backstay.ports import Key, Store
+from backstay.ports import Store
 from backstay.values import ComponentName
 from backstay.vault.frames import What
 from backstay.vault.keys import Opened
 from backstay.vault.nodes import Ref
-from backstay.vault.packs import BUFFER_SIZE, PackBuilder
+from backstay.vault.packs import BUFFER_SIZE, PackBuilder, pack_key
 from backstay.vault.uses import Tally
 
 _SENDERS = 3
@@ -31,11 +32,12 @@ class Outbox:
         self._store, self._opened, self._component = store, opened, component
         self._unmade = lanes + 2
         """Buffers that were not needed yet: a small backup makes one or two."""
-        self._buffers: queue.SimpleQueue[bytearray] = queue.SimpleQueue()
+        self._buffers: queue.SimpleQueue[mmap.mmap] = queue.SimpleQueue()
         self._lock = threading.Lock()
         self._senders = ThreadPoolExecutor(_SENDERS, thread_name_prefix="backstay-send")
         self._sent: list[Future[int]] = []
-        self._keys: list[Key] = []
+        self._ids: dict[What, bytearray] = {What.DATA: bytearray(), What.NODES: bytearray()}
+        """Of what may have been stored: 16 bytes each, ten megabytes for ten terabytes."""
         self.stored_bytes = 0
 
     def open_pack(self, what: What) -> PackBuilder:
@@ -44,7 +46,8 @@ class Outbox:
         with self._lock:
             make = self._buffers.empty() and self._unmade > 0
             self._unmade -= make
-        buffer = bytearray(BUFFER_SIZE) if make else self._buffers.get()
+        # Not a bytearray: memory that was never written to is never taken.
+        buffer = mmap.mmap(-1, BUFFER_SIZE) if make else self._buffers.get()
         return PackBuilder(self._opened, what, self._component, buffer)
 
     def send(self, pack: PackBuilder) -> None:
@@ -69,14 +72,15 @@ class Outbox:
         """Take back what was stored, for a backup that will never be a point: a full disk should not stay full.
         Only a courtesy: what cannot be deleted (the store is away, or forbids it) is left to the pruner."""
         with suppress(BackstayError):
-            for key in self._keys:
-                self._store.delete(key)
+            for what, ids in self._ids.items():
+                for at in range(0, len(ids), 16):
+                    self._store.delete(pack_key(what, self._component, bytes(ids[at : at + 16])))
 
     def _store_pack(self, pack: PackBuilder) -> int:
         try:
             parts = pack.finish()
             with self._lock:
-                self._keys.append(pack.key)
+                self._ids[pack.what] += pack.id
             self._store.put(pack.key, parts)
             return parts.size_bytes
         finally:

@@ -8,6 +8,7 @@ places of all chunks can be rebuilt from the packs alone.
 """
 
 import hashlib
+import mmap
 import secrets
 import struct
 from array import array
@@ -68,7 +69,7 @@ class Piece(NamedTuple):
 class PackBuilder:
     """One pack being filled, in a buffer that is reused. Not for two threads at once."""
 
-    def __init__(self, opened: Opened, what: What, component: ComponentName, buffer: bytearray) -> None:
+    def __init__(self, opened: Opened, what: What, component: ComponentName, buffer: mmap.mmap) -> None:
         epoch = opened.newest
         id = secrets.token_bytes(16)
         head = Head(what, epoch.id, opened.family, id, component)
@@ -79,8 +80,8 @@ class PackBuilder:
         else:
             self._cipher = cipher(opened, head)
         self._index_cipher = index_cipher(opened, head)
-        self.id, self.epoch, self.buffer = id, epoch.id, buffer
-        self.key = (names.data_pack if what is What.DATA else names.node_pack)(component, id)
+        self.id, self.epoch, self.buffer, self.what = id, epoch.id, buffer, what
+        self.key = pack_key(what, component, id)
         self._kind = FrameKind.DATA if what is What.DATA else FrameKind.NODE
         self._view = memoryview(buffer)
         written = head.written()
@@ -123,6 +124,10 @@ class PackBuilder:
         index = self._index_cipher.seal(FrameKind.INDEX, len(self._frames), plain)
         end = trailer(self.id, self._end, len(index), len(self._frames))
         return PackParts(self._view[: self._end], index + end)
+
+
+def pack_key(what: What, component: ComponentName, id: bytes) -> Key:
+    return (names.data_pack if what is What.DATA else names.node_pack)(component, id)
 
 
 class PackParts:

@@ -26,10 +26,10 @@ from backstay.vault.keyring import Keyring
 from backstay.vault.keys import Opened, fingerprint
 from backstay.vault.nodes import Content, Nothing, Ref, Subtree, read_content, read_ref
 from backstay.vault.opening import refuse_unless_may_sign, refuse_unless_writer, unlock
-from backstay.vault.packs import parse_key
 from backstay.vault.reader import Reading
 from backstay.vault.shelf import Shelf
 from backstay.vault.signers import read_signers
+from backstay.vault.stock import Lengths
 from backstay.vault.uses import PackList, Uses, read_pack_lists
 from backstay.vault.walking import walked
 from backstay.vault.writer import Reservation, Writing
@@ -89,7 +89,7 @@ class Repository:
         if before is not None and self._is_spoilt(before.point.id):
             trouble = f"bytes of {parent} are damaged, says its proof: everything was stored anew"
         elif before is not None:
-            base = Base(self.shelf(component), before.root, self._packs(component), self._list_of(before))
+            base = Base(self.shelf(component), before.root, Lengths(self.store, component), self._list_of(before))
         return Writing(self.store, self.opened, self._keys, Reservation(id, component, plan, parent, trouble), base)
 
     def _is_spoilt(self, point: PointId) -> bool:
@@ -103,15 +103,6 @@ class Repository:
         here = [proof for proof in found if proof.vault == self.name]
         looked = [check for proof in here for check in proof.checks if check.code == _BYTES_READ]
         return bool(looked) and looked[-1].verdict is Verdict.FAILED
-
-    def _packs(self, component: ComponentName) -> dict[bytes, int]:
-        """The packs of a component, and how long each is."""
-        found: dict[bytes, int] = {}
-        for prefix in (f"packs/{component}/", f"nodes/{component}/"):
-            for listed in self.store.list(prefix):
-                with suppress(ValueError):  # a stranger's file; `check` names it
-                    found[parse_key(listed.key)[2]] = listed.size_bytes
-        return found
 
     def _reserve(self, component: ComponentName, now: datetime, plan: Digest) -> PointId:
         for _ in range(8):

@@ -35,6 +35,8 @@ from backstay.vault.packs import Place
 from backstay.vault.uses import read_pack_list
 
 T = TypeVar("T")
+_ROOM = 1 << 20
+"""Most frames are shorter, once they are compressed."""
 
 
 class Recent:
@@ -78,6 +80,14 @@ class Shelf:
             found = self._local.inflate = zstandard.ZstdDecompressor()
         return found
 
+    @property
+    def room(self) -> memoryview:
+        """One per thread: the next frame is opened in it."""
+        found: memoryview | None = getattr(self._local, "room", None)
+        if found is None:
+            found = self._local.room = memoryview(bytearray(_ROOM))
+        return found
+
     def data_key(self, place: Place) -> Key:
         return names.data_pack(self.component, place.pack)
 
@@ -112,7 +122,7 @@ class Shelf:
     def open_data(self, place: Place, frame: bytes | memoryview) -> bytes:
         """The plaintext of one frame of data. Its chunks are still to be verified. Raises Damaged."""
         try:
-            return self.data_cipher(place).open(FrameKind.DATA, frame, self.inflate)
+            return self.data_cipher(place).open(FrameKind.DATA, frame, self.inflate, self.room)
         except ValueError as error:
             raise damaged(self.data_key(place), self.component, str(error), place) from None
 

@@ -8,16 +8,18 @@ packs and of damaged frames, and with nothing else.
 import struct
 from array import array
 from bisect import bisect_left
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
+from contextlib import suppress
 from typing import NamedTuple
 
-from backstay.ports import Key, Listed
+from backstay.ports import Key, Listed, Store
 from backstay.values import ComponentName
 from backstay.vault.frames import What
 from backstay.vault.names import data_pack, node_pack
 from backstay.vault.packs import Place, parse_key
 
 _RECORD = struct.Struct("<16sIB")
+_LATELY = 4096
 CHOSEN, UNLISTED, GOOD = 1, 2, 4
 """What is known of a pack: its bytes are to be read; its end is damaged, so what is in it shows only frame by frame;
 all of it was as written when it was last read."""
@@ -53,6 +55,39 @@ class _Rows:
     def find(self, id: bytes) -> int | None:
         at = bisect_left(self, id)
         return at if at < len(self) and self[at] == id else None
+
+
+class Lengths(Mapping[bytes, int]):
+    """The packs of one component: id to length, for several threads. As a dictionary, they would need ten times as
+    much memory."""
+
+    def __init__(self, store: Store, component: ComponentName) -> None:
+        self._kinds: list[_Rows] = []
+        for prefix in (f"packs/{component}/", f"nodes/{component}/"):
+            self._kinds.append(rows := _Rows())
+            for listed in store.list(prefix):
+                with suppress(ValueError):  # a stranger's file; `check` names it
+                    # No pack is longer than its offsets reach.
+                    rows.data += _RECORD.pack(parse_key(listed.key)[2], min(listed.size_bytes, (1 << 32) - 1), 0)
+        self._lately: dict[bytes, int] = {}
+        """Chunks that follow each other are in one pack, mostly."""
+
+    def __getitem__(self, id: bytes) -> int:
+        if (size := self._lately.get(id)) is not None:
+            return size
+        for rows in self._kinds:
+            if (at := rows.find(id)) is not None:
+                if len(self._lately) >= _LATELY:
+                    self._lately = {}
+                size = self._lately[id] = rows.row(at)[1]
+                return size
+        raise KeyError(id)
+
+    def __iter__(self) -> Iterator[bytes]:
+        return (rows[at] for rows in self._kinds for at in range(len(rows)))
+
+    def __len__(self) -> int:
+        return sum(map(len, self._kinds))
 
 
 class Stock:

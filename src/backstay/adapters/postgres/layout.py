@@ -242,6 +242,9 @@ def _odd_tablespace(name: str, why: str) -> SourceUnsuitable:
     )
 
 
+_SHORT = 1 << 20
+
+
 class LiveFile(io.RawIOBase):
     """A file that a server may change, cut or remove while it is read: `size` bytes of it and no more.
 
@@ -258,6 +261,8 @@ class LiveFile(io.RawIOBase):
         except PermissionError as error:
             raise AccessDenied(f"may not read {path}", detail=error.strerror or "") from None
         self._left, self._block, self._at, self._cut = size_bytes, block_bytes, 0, False
+        if size_bytes > _SHORT:
+            os.posix_fadvise(self._fd, 0, 0, os.POSIX_FADV_SEQUENTIAL)  # it is read ahead twice as far
 
     def readable(self) -> bool:
         return True
