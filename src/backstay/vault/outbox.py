@@ -32,7 +32,7 @@ class Outbox:
         self._store, self._opened, self._component = store, opened, component
         self._unmade = lanes + 2
         """Buffers that were not needed yet: a small backup makes one or two."""
-        self._buffers: queue.SimpleQueue[mmap.mmap] = queue.SimpleQueue()
+        self._buffers: queue.SimpleQueue[bytearray | mmap.mmap] = queue.SimpleQueue()
         self._lock = threading.Lock()
         self._senders = ThreadPoolExecutor(_SENDERS, thread_name_prefix="backstay-send")
         self._sent: list[Future[int]] = []

@@ -69,7 +69,7 @@ class Piece(NamedTuple):
 class PackBuilder:
     """One pack being filled, in a buffer that is reused. Not for two threads at once."""
 
-    def __init__(self, opened: Opened, what: What, component: ComponentName, buffer: mmap.mmap) -> None:
+    def __init__(self, opened: Opened, what: What, component: ComponentName, buffer: bytearray | mmap.mmap) -> None:
         epoch = opened.newest
         id = secrets.token_bytes(16)
         head = Head(what, epoch.id, opened.family, id, component)
