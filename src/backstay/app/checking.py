@@ -2,7 +2,7 @@
 surprise."""
 
 import hashlib
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import AbstractContextManager, suppress
 from dataclasses import dataclass
 from datetime import datetime, timedelta
@@ -20,11 +20,12 @@ from backstay.errors import (
 )
 from backstay.facts import Point, PointMissing, Proof, ProofGiven, Verdict
 from backstay.ports import Progress
-from backstay.values import ComponentName, PointId, StreamName, VaultName, count, is_name, say_size, say_span
+from backstay.values import ComponentName, PointId, StreamName, VaultName, count, is_name, listed, say_size, say_span
 from backstay.vault import Repository
 from backstay.vault.checks import Asked, Examination, Finding, PointSeen, Weight
 from backstay.vault.ledger import Ledger, Readings
 from backstay.vault.names import is_point_id
+from backstay.vault.rebuilding import Rebuilt, rebuild
 from backstay.verify import bytes_passed, of_bytes
 from backstay.verify.freshness import AsNew, Freshness, Head, Older, Unremembered, freshness, heads, remembered
 
@@ -71,6 +72,8 @@ class Wanted:
     vaults: Sequence[str] = ()
     percent: float = 0
     heads: Sequence[Head] = ()
+    rebuild: bool = False
+    """Write the index anew."""
 
 
 def read_percent(text: str) -> float:
@@ -113,37 +116,45 @@ def check(home: Home, wanted: Wanted, screen: Screen, tell: Tell) -> list[Checke
             found.append(Closed(name, error))
         else:
             found.append(_check(home, vault, wanted, screen, partial(tell, name)))
-    if _has_journal(home):
+    if has_journal(home):
         home.seal()
     return found
 
 
 def _check(home: Home, vault: Repository, wanted: Wanted, screen: Screen, tell: Callable[[Finding], None]) -> Checked:
-    name = VaultName(vault.name)
     began, weights = home.clock.now(), dict.fromkeys(Weight, 0)
-    with ledger_of(home, vault, bool(wanted.percent)) as ledger, screen(f"checking {name}") as progress:
-        looked = Examination(vault, ledger, began, Asked(wanted.percent), progress)
-        for finding in looked.findings():
-            weights[finding.weight] += 1
-            tell(finding)
-        readings = looked.readings
-    fresh = _freshness(home, name, looked.points, wanted.heads)
-    all_read = wanted.percent >= 100 and not weights[Weight.UNKNOWN]
-    said = write_down(home, vault, looked.points, (began, home.clock.now()), all_read=all_read)
-    if isinstance(fresh, Older) and _has_journal(home):
+    with ledger_of(home, vault, bool(wanted.percent)) as ledger:
+        with screen(f"checking {vault.name}") as progress:
+            looked = Examination(vault, ledger, began, Asked(wanted.percent), progress)
+            for finding in looked.findings():
+                weights[finding.weight] += 1
+                tell(finding)
+        rebuilt = _rebuild(vault, looked, screen) if wanted.rebuild else ()
+        all_read = wanted.percent >= 100 and not weights[Weight.UNKNOWN]
+        written = write_down(home, vault, looked.points, (began, home.clock.now()), lambda _: all_read)
+        return conclude(home, vault, looked, weights, (*rebuilt, *written), wanted.heads)
+
+
+def _rebuild(vault: Repository, looked: Examination, screen: Screen) -> tuple[str, ...]:
+    with screen(f"reading the ends of all packs of {vault.name}"):
+        return tuple(say_rebuilt(one) for one in rebuild(vault, looked.stock))
+
+
+def conclude(
+    home: Home, vault: Repository, looked: Examination, weights: Mapping[Weight, int], said: tuple[str, ...],
+    given: Sequence[Head] = (),
+) -> Checked:  # fmt: skip
+    """What a look showed, and the exit code that it stands for."""
+    name = VaultName(vault.name)
+    fresh = _freshness(home, name, looked.points, given)
+    if isinstance(fresh, Older) and has_journal(home):
         _alarm(home, name, fresh)
-    code = 0
-    if (
-        weights[Weight.DAMAGED]
-        or any(point.standing is Weight.DAMAGED for point in looked.points)
-        or isinstance(fresh, Older)
-    ):
-        code = VaultUnsound.code
-    elif weights[Weight.UNKNOWN] or isinstance(fresh, Unremembered) or not vault.root_known:
-        code = PointNotVerified.code
+    damaged = weights[Weight.DAMAGED] or any(point.standing is Weight.DAMAGED for point in looked.points)
+    unsure = weights[Weight.UNKNOWN] or isinstance(fresh, Unremembered) or not vault.root_known
+    code = VaultUnsound.code if damaged or isinstance(fresh, Older) else PointNotVerified.code if unsure else 0
     return Checked(
-        name, tuple(looked.points), looked.objects, looked.read_bytes, readings, fresh, heads(vault.survey()[0]),
-        weights[Weight.DAMAGED], weights[Weight.UNKNOWN], weights[Weight.NOTE], said, code,
+        name, tuple(looked.points), looked.objects, looked.read_bytes, looked.readings, fresh,
+        heads(vault.survey()[0]), weights[Weight.DAMAGED], weights[Weight.UNKNOWN], weights[Weight.NOTE], said, code,
     )  # fmt: skip
 
 
@@ -169,7 +180,7 @@ def _has_plan(home: Home) -> bool:
         return False
 
 
-def _has_journal(home: Home) -> bool:
+def has_journal(home: Home) -> bool:
     """With --vault, nobody says which vault of the plan it is: then the journal knows nothing about it."""
     return home.asked.vault is None
 
@@ -179,7 +190,7 @@ def _has_journal(home: Home) -> bool:
 
 def _freshness(home: Home, name: VaultName, seen: Sequence[PointSeen], given: Sequence[Head]) -> Freshness:
     there = {point.point: point.component for point in seen}
-    taken = remembered(home.history(), name) if _has_journal(home) else ()
+    taken = remembered(home.history(), name) if has_journal(home) else ()
     return freshness(there, taken, given)
 
 
@@ -206,10 +217,11 @@ def _append(home: Home, component: ComponentName, fact: PointMissing | ProofGive
 
 
 def write_down(
-    home: Home, vault: Repository, seen: Sequence[PointSeen], during: tuple[datetime, datetime], *, all_read: bool
-) -> tuple[str, ...]:
-    """Beside each point that is damaged, a proof that refutes it; beside one that was refuted so and whose bytes have
-    all been read now and are as written, a proof that takes it back. Gives sentences."""
+    home: Home, vault: Repository, seen: Sequence[PointSeen], during: tuple[datetime, datetime],
+    was_read: Callable[[PointSeen], bool],
+) -> tuple[str, ...]:  # fmt: skip
+    """Beside each point that is damaged, a proof that refutes it; beside one that was refuted so and is whole again, a
+    proof that takes it back, if `was_read` says that all its bytes were read now. Gives sentences."""
     said, name = list[str](), VaultName(vault.name)
     points = {point.id: point for point in vault.survey()[0]}
     for one in seen:
@@ -221,7 +233,7 @@ def write_down(
             lost = count(one.damaged_files, "file") if one.damaged_files else count(one.lost_folders, "folder")
             proof = of_bytes(point, name, during, Verdict.FAILED, f"{lost} cannot be read: {one.why}")
             said.append(_keep(home, vault, proof, f"{point.id} is refuted from now on: no recovery chooses it"))
-        elif one.is_whole and all_read and last is Verdict.FAILED:
+        elif one.is_whole and last is Verdict.FAILED and was_read(one):
             proof = of_bytes(point, name, during, Verdict.PASSED, "every byte was read, and is what was written")
             said.append(_keep(home, vault, proof, f"{point.id} was damaged, and is whole again"))
     return tuple(said)
@@ -240,7 +252,7 @@ def _last_of_bytes(vault: Repository, point: Point, name: VaultName) -> Verdict 
 def _keep(home: Home, vault: Repository, proof: Proof, done: str) -> str:
     try:
         vault.keep_proof(proof)
-        if _has_journal(home):
+        if has_journal(home):
             _append(home, proof.component, ProofGiven(new_run("check", home.clock.now()), proof))
     except BackstayError as error:
         state = "whole" if bytes_passed(proof) else "damaged"
@@ -320,6 +332,14 @@ def _say_readings(readings: Readings, now: datetime) -> str:
     age = readings.age(now)
     oldest = "" if age is None else f", the oldest {say_age(age)} ago"
     return f"{'✘' if readings.bad else '✔'} bytes: every pack was read{oldest}{bad}"
+
+
+def say_rebuilt(one: Rebuilt) -> str:
+    left = [f"{count(one.damaged, 'pack')} left out as damaged"] if one.damaged else []
+    left += [f"{count(one.misnamed, 'pack')} under a wrong name (`backstay vault repair`)"] if one.misnamed else []
+    found = f"{one.pieces:,} chunks and nodes in {count(one.packs, 'pack')}"
+    beside = f"; {listed(left)}" if left else ""
+    return f"{one.component}: a new index, generation {one.generation}: {found}{beside}"
 
 
 def say_age(age: timedelta) -> str:

@@ -4,12 +4,11 @@ from typing import TYPE_CHECKING, Annotated
 
 from cyclopts import App, Parameter
 
-from backstay.cli import copies
+from backstay.cli import copies, mending
 from backstay.cli.options import HERE, Common, VaultAddress
 
 if TYPE_CHECKING:
-    from backstay.app.checking import Checked, Closed, Finding
-    from backstay.cli.printing import Page
+    from backstay.app.checking import Finding
     from backstay.values import VaultName
 
 vault_app = App(
@@ -20,6 +19,7 @@ vault_app = App(
 
 def register(app: App) -> None:
     vault_app.command(copies.copy)
+    vault_app.command(mending.repair)
     app.command(vault_app)
 
 
@@ -28,6 +28,7 @@ def check(
     *vaults: str,
     read_data: Annotated[list[str] | None, Parameter(consume_multiple=True, negative="")] = None,
     head: Annotated[list[str] | None, Parameter(negative="")] = None,
+    rebuild_index: Annotated[bool, Parameter(negative="")] = False,
     vault: VaultAddress = None,
     common: Common = HERE,
 ) -> None:
@@ -48,27 +49,30 @@ def check(
     head
         A point that the vault must have, or a newer one: `database/20261122T204437Z-7f3a9c1d`. May be given several
         times. Each check prints them at its end.
+    rebuild_index
+        Write an index of everything that the ends of the packs say: for the day when index and maps are lost.
     vault
         A vault by its address, without a plan: a folder, s3://…, gs://… or az://….
     """
     from backstay.app import checking
+    from backstay.cli.mending import say_checked_vault, say_finding, told_vault
     from backstay.cli.printing import Failed, Page
     from backstay.cli.protecting import work_screen
 
     page = Page(common, vault)
     home = page.home()
     share, named = _share(read_data)
-    wanted = checking.Wanted((*vaults, *named), share, [checking.read_head(text) for text in head or ()])
+    wanted = checking.Wanted((*vaults, *named), share, [checking.read_head(text) for text in head or ()], rebuild_index)
     told: list[tuple[VaultName, Finding]] = []
 
     def tell(name: "VaultName", finding: "Finding") -> None:
         told.append((name, finding))
-        _say_finding(page, finding)
+        say_finding(page, finding)
 
     came = checking.check(home, wanted, lambda title: work_screen(page, home.clock.elapsed, title), tell)
     for one in came:
-        _say_checked(page, one, reading=bool(share))
-    page.done({"vaults": [_told(one, [f for name, f in told if name == one.vault]) for one in came]})
+        say_checked_vault(page, one, reading=bool(share))
+    page.done({"vaults": [told_vault(one, [f for name, f in told if name == one.vault]) for one in came]})
     if codes := [one.code for one in came if one.code]:
         raise Failed(77 if 77 in codes else codes[0])
 
@@ -133,45 +137,3 @@ def _share(read_data: list[str] | None) -> tuple[float, list[str]]:
         return 0, []
     shares = [word for word in read_data if word[:1].isdigit()]
     return (read_percent(shares[0]) if shares else 100), [word for word in read_data if word not in shares]
-
-
-def _say_finding(page: "Page", finding: "Finding") -> None:
-    sign, style = {"damaged": ("✘", "bold red"), "not verified": ("?", "yellow"), "noted": ("·", "dim")}[
-        finding.weight.value
-    ]
-    where = f"{finding.component} {finding.point}: " if finding.point else ""
-    what = f"{finding.path!r}: " if finding.path else ""
-    page.say(f"{sign} {where}{what}{finding.said}" + ("" if finding.point else f"  [{finding.key}]"), style)
-
-
-def _say_checked(page: "Page", one: "Checked | Closed", *, reading: bool) -> None:
-    from backstay.app.checking import Closed, say_checked
-
-    if isinstance(one, Closed):
-        page.say(f"✘ the vault {one.vault} cannot be opened: {one.error}", "bold red")
-        return
-    told = say_checked(one, page.home().clock.now(), reading=reading)
-    page.table(told.title, dict.fromkeys(("point", "component", "standing", "bytes read"), "left"), told.rows)
-    for sentence in told.lines:
-        page.say(sentence)
-
-
-def _told(one: "Checked | Closed", findings: "list[Finding]") -> dict[str, object]:
-    from backstay.app.checking import Closed, standing
-    from backstay.cli.printing import plain
-
-    if isinstance(one, Closed):
-        error = one.error
-        return {"vault": one.vault, "code": error.code, "error": error.message, "known": error.detail}
-    return {
-        "vault": one.vault,
-        "code": one.code,
-        "points": [{**plain(point), "standing": standing(point)} for point in one.points],
-        "findings": plain(findings),
-        "objects": one.objects,
-        "read_bytes": one.read_bytes,
-        "readings": plain(one.readings),
-        "freshness": {"is": type(one.freshness).__name__, **plain(one.freshness)},
-        "heads": [f"{component}/{point}" for component, point in one.heads],
-        "said": list(one.said),
-    }

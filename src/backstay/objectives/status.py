@@ -78,7 +78,7 @@ def status(plan: Plan, history: History, now: datetime, can: Collection[str] = C
     says = [
         f"the journal speaks of the point {missing.point}, and the vault {missing.vault} does not have it"
         for missing in history.missing
-        if missing.point not in {held.point.id for held in history.points}
+        if (missing.vault, missing.point) not in {(held.vault, held.point.id) for held in history.points}
     ]
     says += [drill.say_due(late) for late in drill.due(plan, history, now)]
     standing = worst([row.standing for row in rows] + [whole_rto.judged.standing])

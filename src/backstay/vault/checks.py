@@ -9,9 +9,9 @@ Memory grows by 21 bytes for each pack and by a line for each point (see `stock`
 said about one point, and the rest is counted.
 """
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import closing
+from contextlib import closing, suppress
 from dataclasses import dataclass, field, replace
 from datetime import datetime
 from enum import Enum
@@ -23,13 +23,14 @@ from backstay.values import ComponentName, PointId
 from backstay.vault import names
 from backstay.vault.epochs import examine
 from backstay.vault.frames import What
+from backstay.vault.index import newest
 from backstay.vault.ledger import Ledger, Readings
 from backstay.vault.opening import read_header
 from backstay.vault.packreading import PackSeen, look_at
 from backstay.vault.repository import Repository, Sealed
 from backstay.vault.several import each, pool
 from backstay.vault.shelf import Shelf
-from backstay.vault.soundness import TROUBLE, Hurt, Known, Walk
+from backstay.vault.soundness import TROUBLE, Hurt, Known, Lost, Walk, unminded
 from backstay.vault.stock import CHOSEN, GOOD, UNLISTED, Stock
 
 BOXES = ("reserved/", "points/", "proofs/", "holds/", "notes/", "marks/", "index/", "secrets/")
@@ -100,6 +101,8 @@ class Examination:
     now: datetime
     asked: Asked = Asked()
     progress: Progress = unwatched
+    losing: Callable[[ComponentName, Lost], None] | None = None
+    """Hears of each chunk and node that is lost, by component."""
     points: list[PointSeen] = field(default_factory=list[PointSeen])
     objects: int = 0
     read_bytes: int = 0
@@ -114,7 +117,7 @@ class Examination:
             yield from self._packs(threads)
             needed: set[Key] = set()
             with closing(Known()) as known:
-                yield from self._points(Walks(self.vault, self.stock, known, threads), needed)
+                yield from self._points(Walks(self, known, threads), needed)
             for key, said in self._spoilt.items():
                 component = ComponentName(key.split("/")[1])
                 weight = Weight.DAMAGED if key in needed else Weight.NOTE
@@ -145,8 +148,18 @@ class Examination:
                     continue
                 if not names.is_box(key):
                     yield Finding(key, "a stranger's file: nothing of ours has such a name", weight=Weight.NOTE)
+                elif key.startswith("index/") and self._is_overtaken(key):
+                    yield Finding(key, f"{error.message}; a newer index counts", weight=Weight.NOTE)
                 else:
                     yield Finding(key, error.message, weight=weight_of(error))
+
+    def _is_overtaken(self, key: Key) -> bool:
+        """Whether a newer generation of the index is complete, so that nobody asks this one."""
+        _, component, number, _ = key.split("/")
+        with suppress(*TROUBLE):
+            found = newest(self.vault.store, self.vault.opened, ComponentName(component))
+            return found is not None and found.number > int(number)
+        return False
 
     def _box(self, listed: Listed) -> tuple[Key, BackstayError | None]:
         try:
@@ -264,26 +277,40 @@ class Examination:
         if sealed.packs is None:
             return seen
         used, unread = 0, 0
+        moves: Mapping[bytes, tuple[bytes, ...]] = {}
+        with suppress(*TROUBLE):  # a damaged index is named as a box
+            moves = generation.moves if (generation := shelf.index.generation()) else {}
         for ref in sealed.packs:
-            what, packs = shelf.pack_list(ref)
+            try:
+                what, packs = shelf.pack_list(ref)
+            except TROUBLE:
+                if self.losing:
+                    self.losing(seen.component, Lost(What.NODES, ref.id, ref.place, 0, 0))
+                raise
             for id, size in packs.items():
                 used += size
-                pack = self.stock.find(what, seen.component, id)
-                unread += 0 if pack is not None and pack.flags & GOOD else size
+                # What was moved out of it is read where it is now.
+                packs_now = moves.get(id, (id,)) if seen.is_whole else (id,)
+                unread += 0 if all(self._is_good(what, seen.component, now) for now in packs_now) else size
         return replace(seen, used_bytes=used, unread_bytes=unread)
+
+    def _is_good(self, what: What, component: ComponentName, id: bytes) -> bool:
+        pack = self.stock.find(what, component, id)
+        return pack is not None and bool(pack.flags & GOOD)
 
 
 class Walks:
     """A walk for each component that is met."""
 
-    def __init__(self, vault: Repository, stock: Stock, known: Known, threads: ThreadPoolExecutor) -> None:
-        self._vault, self._stock, self._known, self._threads = vault, stock, known, threads
+    def __init__(self, of: Examination, known: Known, threads: ThreadPoolExecutor) -> None:
+        self._of, self._known, self._threads = of, known, threads
         self._walks: dict[ComponentName, Walk] = {}
 
     def of(self, component: ComponentName) -> Walk:
         if component not in self._walks:
-            shelf = Shelf(self._vault.store, self._vault.opened, component)
-            self._walks[component] = Walk(shelf, self._stock, self._known, self._threads)
+            losing = partial(self._of.losing, component) if self._of.losing else unminded
+            shelf = self._of.vault.shelf(component)
+            self._walks[component] = Walk(shelf, self._of.stock, self._known, self._threads, losing)
         return self._walks[component]
 
     def shelf(self, component: ComponentName) -> Shelf:

@@ -9,10 +9,10 @@ relied upon as soon as it is there.
 
 import sqlite3
 from collections.abc import Collection, Iterable, Iterator, Mapping
-from contextlib import closing
+from contextlib import closing, suppress
 from dataclasses import dataclass, field
 
-from backstay.errors import Lapsed
+from backstay.errors import Damaged, Lapsed, ObjectMissing
 from backstay.ports import Store
 from backstay.values import ComponentName
 from backstay.vault.boxes import open_box, seal_box, seal_json
@@ -46,6 +46,9 @@ class Change:
     """Moved packs that no live point lists, nor ever can again (a pruner marked them, and waited)."""
     gone: Collection[bytes] = ()
     """Packs that are not in the store: what lies there is not carried over."""
+    anew: bool = False
+    """The pieces are all there are: none is carried over, and a generation that cannot be read stands in nobody's way.
+    The moves of one that can be are kept."""
 
 
 def write_index(
@@ -54,16 +57,16 @@ def write_index(
 ) -> int:  # fmt: skip
     """A new generation with `pieces`, and its number. When this returns it is durable, and the newest there is.
     Raises Lapsed when others are always faster."""
-    desk = _Desk(store, opened, keys, component)
+    desk = _Desk(store, opened, keys, component, anew=change.anew)
     with closing(sqlite3.connect("", isolation_level=None)) as spool:  # a file without a name: no memory
         spool.execute("PRAGMA journal_mode = OFF")
         spool.execute("CREATE TABLE new (id BLOB PRIMARY KEY, row BLOB NOT NULL) WITHOUT ROWID")
         spool.executemany("INSERT OR REPLACE INTO new VALUES (?, ?)", (_row(piece) for piece in pieces))
         for _ in range(_TRIES):
             number = desk.take_number()
-            before = newest(store, opened, component)
-            moves = _carried(before, change)
-            bits, total = desk.write_shards(spool, number, before, set(change.gone) | _dropped(before, moves))
+            before = (newest_readable if change.anew else newest)(store, opened, component)
+            moves, carried = _carried(before, change), None if change.anew else before
+            bits, total = desk.write_shards(spool, number, carried, set(change.gone) | _dropped(before, moves))
             if desk.complete(number, before, Generation(number, bits, total, moves)):
                 return number
     raise Lapsed(
@@ -71,6 +74,16 @@ def write_index(
         detail="somebody else wrote one at the same time, again and again",
         hint="see whether several pruners run on this vault, and run this one again",
     )
+
+
+def newest_readable(store: Store, opened: Opened, component: ComponentName) -> Generation | None:
+    """The newest complete generation that is not damaged, for who writes everything anew."""
+    for number in sorted(numbers(store, component, "complete"), reverse=True):
+        key = name_of(component, number, "complete")
+        with suppress(Damaged, ObjectMissing):
+            if (found := read_complete(open_box(opened, key, store.get(key)), number)) is not None:
+                return found
+    return None
 
 
 def _row(piece: Piece) -> tuple[bytes, bytes]:
@@ -96,8 +109,8 @@ def _dropped(before: Generation | None, moves: Mapping[bytes, tuple[bytes, ...]]
 class _Desk:
     """Where one component's index is written."""
 
-    def __init__(self, store: Store, opened: Opened, keys: Keyring, component: ComponentName) -> None:
-        self._store, self._opened, self._keys, self._component = store, opened, keys, component
+    def __init__(self, store: Store, opened: Opened, keys: Keyring, component: ComponentName, *, anew: bool) -> None:
+        self._store, self._opened, self._keys, self._component, self._anew = store, opened, keys, component, anew
 
     def take_number(self) -> int:
         number = max(numbers(self._store, self._component), default=0)
@@ -152,7 +165,12 @@ class _Desk:
         if self._put(number, "complete", {"given_up": True}):
             return True
         key = name_of(self._component, number, "complete")
-        return read_complete(open_box(self._opened, key, self._store.get(key)), number) is None
+        try:
+            return read_complete(open_box(self._opened, key, self._store.get(key)), number) is None
+        except Damaged:
+            if not self._anew:
+                raise
+            return True  # nobody will ever read it, and what it had is written anew
 
     def _put(self, number: int, name: str, body: object) -> bool:
         key = name_of(self._component, number, name)

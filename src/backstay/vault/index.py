@@ -122,17 +122,18 @@ class Index:
     def find(self, id: bytes, hint: Place | None = None, what: What = What.DATA) -> tuple[Place, int] | None:
         """Place of the frame and start in its plaintext; None when no index has it, or none but what `hint` says
         already. Raises Damaged, ObjectMissing."""
-        if (found := self._find(id, hint, what)) is not None and found[0] != hint:
+        if (found := self.known(id, hint, what)) is not None and found[0] != hint:
             return found
         before = self._newest
         self._looked = False  # it may have been moved since we looked: a restore takes hours
         if (now := self.generation()) is None or (before is not None and now.number == before.number):
             return None
         self._held.clear()
-        found = self._find(id, hint, what)
+        found = self.known(id, hint, what)
         return found if found is not None and found[0] != hint else None
 
-    def _find(self, id: bytes, hint: Place | None, what: What) -> tuple[Place, int] | None:
+    def known(self, id: bytes, hint: Place | None, what: What) -> tuple[Place, int] | None:
+        """As `find`, without looking whether there is a newer generation by now; it may be at `hint`."""
         if (generation := self.generation()) is None:
             return None
         for pack in generation.moves.get(hint.pack, ()) if hint else ():

@@ -49,7 +49,7 @@ _BOX = re.compile(
     r"proofs/[a-z0-9-]+/\d{8}t\d{6}z-[0-9a-f]{8}/[0-9a-f]{32}"
     r"|holds/[a-z0-9-]+/[0-9a-f]{32}"
     r"|marks/[a-z0-9-]+/[a-z0-9-]+"
-    r"|index/[a-z0-9-]+/[0-9]{12}/(?:complete|[0-9a-f]+)"
+    r"|index/[a-z0-9-]+/[0-9]{12}/(?:begun|complete|[0-9a-f]+)"
 )
 _PLAIN = re.compile(r"[a-z0-9./-]")
 

@@ -11,6 +11,7 @@ calls of `struct`. See `docs/reference/vault-format.md` for each byte.
 """
 
 import struct
+from collections.abc import Iterator
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
 from itertools import pairwise
@@ -336,3 +337,34 @@ def read_folder_branch(data: bytes, level: int) -> list[Named]:
     if any(before.first >= after.first for before, after in pairwise(children)):
         raise ValueError("a branch of a folder whose names are not in order")
     return children
+
+
+# ── whatever it is ───────────────────────────────────────────────────────────────────────────────
+
+
+def places_in(data: bytes) -> Iterator[tuple[bytes, Place, int, int]]:
+    """What a node names, whatever kind of node it is: id, place, start in the frame's plaintext and size; the last two
+    are 0 for nodes. Raises ValueError."""
+    match data[:1]:
+        case b"\x01":
+            chunks = read_leaf(data)
+            for i in range(len(chunks)):
+                if (place := chunks.places[i]) is not None:
+                    yield chunks.chunk(i).id, place, chunks.ats[i], chunks.sizes[i]
+        case b"\x02":
+            for child in read_branch(data, data[1]).children:
+                yield child.id, child.place, 0, 0
+        case b"\x03":
+            for item in read_page(data).values():
+                match item.content:
+                    case Small(chunk) if chunk.place is not None:
+                        yield chunk.id, chunk.place, chunk.at, chunk.size
+                    case Stream(_, _, top) | Subtree(_, top):
+                        yield top.id, top.place, 0, 0
+                    case _:
+                        pass
+        case b"\x04":
+            for child in read_folder_branch(data, data[1]):
+                yield child.ref.id, child.ref.place, 0, 0
+        case _:  # a list of packs names nothing that is read
+            pass

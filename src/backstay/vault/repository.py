@@ -284,6 +284,10 @@ class Repository:
 
         return blake3(body, key=self.opened.name_key).digest(16)
 
+    def forget(self, key: Key) -> None:
+        """What was opened once is kept; this one was replaced."""
+        self._boxes.pop(key, None)
+
     def reopen(self, key: Key) -> Box:
         """A box as it is in the store now; it is not kept. Raises Damaged, ObjectMissing, WrongKey."""
         self._boxes.pop(key, None)

@@ -11,10 +11,11 @@ make it, so what an enrolled writer sealed on purpose ends, too.
 
 import sqlite3
 import struct
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
 from dataclasses import dataclass
+from typing import NamedTuple
 
 from backstay.errors import Damaged, ObjectMissing, WrongKey
 from backstay.ports import Kind
@@ -32,6 +33,25 @@ _AHEAD = 4
 CONTRADICTS = "its map contradicts itself"
 
 
+class Lost(NamedTuple):
+    """A chunk or node that a point needs, and that lies in nothing sound."""
+
+    what: What
+    id: bytes
+    place: Place
+    """Where it ought to be."""
+    at: int
+    size: int
+    """In bytes; 0 for a node."""
+
+
+Losing = Callable[[Lost], None]
+
+
+def unminded(lost: Lost) -> None:
+    """For who only wants to know which files are hurt."""
+
+
 @dataclass(frozen=True, slots=True)
 class Hurt:
     """Something of a point that cannot be read. `folder`: everything below `path` is unknown with it."""
@@ -41,8 +61,8 @@ class Hurt:
     folder: bool = False
     unknown: bool = False
     """It could not be looked at: nothing is known for or against it."""
-    pack: bytes | None = None
-    """The node pack that the point needed, where that is the reason."""
+    lost: Lost | None = None
+    """The node that could not be read, where that is the reason."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -91,8 +111,11 @@ class Known:
 class Walk:
     """Walks the points of one component. For one thread; nodes are read by `threads`."""
 
-    def __init__(self, shelf: Shelf, stock: Stock, known: Known, threads: ThreadPoolExecutor) -> None:
-        self.shelf, self._stock, self._known, self._threads = shelf, stock, known, threads
+    def __init__(
+        self, shelf: Shelf, stock: Stock, known: Known, threads: ThreadPoolExecutor, losing: Losing = unminded
+    ) -> None:
+        """`losing` hears of everything that is lost: of each chunk, and not only of each file."""
+        self.shelf, self._stock, self._known, self._threads, self._losing = shelf, stock, known, threads, losing
         self.needed: set[tuple[What, bytes]] = set()
         """Spoilt packs that a point needs, because nothing else has what is in them."""
 
@@ -124,13 +147,21 @@ class Walk:
             match found:
                 case _Inside(node, _):
                     pack = self._stock.find(What.NODES, self.shelf.component, node.ref.place.pack)
-                    if pack is not None and pack.flags & UNLISTED and not self._healed(node.ref.id, node.ref.place):
-                        self.needed.add((What.NODES, pack.id))
-                case Hurt(pack=bytes() as id):
-                    self.needed.add((What.NODES, id))
+                    if (
+                        pack is not None
+                        and pack.flags & UNLISTED
+                        and not self._healed(What.NODES, node.ref.id, node.ref.place)
+                    ):
+                        self._lose(_lost_node(node))
+                case Hurt(lost=Lost() as lost):
+                    self._lose(lost)
                 case Hurt():
                     pass
             yield found
+
+    def _lose(self, lost: Lost) -> None:
+        self.needed.add((lost.what, lost.place.pack))
+        self._losing(lost)
 
     # ── reading nodes, in any thread ──
 
@@ -142,7 +173,7 @@ class Walk:
         except TROUBLE as error:
             unknown, folder = isinstance(error, WrongKey), child.kind == b"t"
             said = f"{error.message}; {error.detail}" if error.detail else error.message
-            return Hurt(child.path, said, folder, unknown, child.ref.place.pack)
+            return Hurt(child.path, said, folder, unknown, _lost_node(child))
 
     def _children(self, node: _Node) -> "Iterator[_Node | Hurt]":
         """Reads the node. Its children come when they are asked for, by whoever asks."""
@@ -188,14 +219,15 @@ class Walk:
             if place is not None:
                 ends[place.pack] = max(ends.get(place.pack, 0), place.offset + place.length)
         suspects = {pack for pack, end in ends.items() if self._is_suspect(pack, end)}
+        first: Hurt | None = None
         for i, place in enumerate(chunks.places):
-            if place is None:
-                if bytes(chunks.ids[32 * i : 32 * i + 32]) != self.shelf.zeros(chunks.sizes[i]):
-                    yield Hurt(node.path, CONTRADICTS)
-                    return
-            elif place.pack in suspects and (hurt := self._chunk(node.path, chunks.chunk(i))) is not None:
-                yield hurt
-                return
+            if place is None and bytes(chunks.ids[32 * i : 32 * i + 32]) != self.shelf.zeros(chunks.sizes[i]):
+                first = first or Hurt(node.path, CONTRADICTS)
+            elif place is not None and place.pack in suspects:
+                hurt = self._chunk(node.path, chunks.chunk(i))
+                first = first or hurt
+        if first is not None:
+            yield first
 
     def _is_suspect(self, pack: bytes, end: int) -> bool:
         found = self._stock.find(What.DATA, self.shelf.component, pack)
@@ -209,9 +241,9 @@ class Walk:
         unlisted = pack is not None and bool(pack.flags & UNLISTED)
         if not why and not unlisted:
             return None
-        if self._healed(chunk.id, chunk.place):
+        if self._healed(What.DATA, chunk.id, chunk.place):
             return None
-        self.needed.add((What.DATA, chunk.place.pack))
+        self._lose(Lost(What.DATA, chunk.id, chunk.place, chunk.at, chunk.size))
         if why:
             return Hurt(path, why)
         # Its pack cannot say what is in it: the frame has to be asked itself.
@@ -221,12 +253,15 @@ class Walk:
             return Hurt(path, error.message, unknown=isinstance(error, WrongKey))
         return None
 
-    def _healed(self, id: bytes, hint: Place) -> bool:
+    def _healed(self, what: What, id: bytes, hint: Place) -> bool:
         """Whether an index knows another place, where nothing is known to be wrong."""
         with suppress(Damaged, ObjectMissing):
-            place, _ = self.shelf.elsewhere(id, hint, ObjectMissing("moved"))
-            for what in (What.DATA, What.NODES):
-                pack = self._stock.find(what, self.shelf.component, place.pack)
-                if pack is not None and not self._stock.trouble(what, self.shelf.component, place):
-                    return not pack.flags & UNLISTED
+            if (known := self.shelf.index.known(id, hint, what)) is not None and known[0] != hint:
+                pack = self._stock.find(what, self.shelf.component, known[0].pack)
+                sound = pack is not None and not self._stock.trouble(what, self.shelf.component, known[0])
+                return sound and pack is not None and not pack.flags & UNLISTED
         return False
+
+
+def _lost_node(node: _Node) -> Lost:
+    return Lost(What.NODES, node.ref.id, node.ref.place, 0, 0)

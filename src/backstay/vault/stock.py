@@ -112,6 +112,9 @@ class Stock:
             for at in range(len(rows)):
                 yield Pack(what, component, *rows.row(at))
 
+    def components(self) -> list[ComponentName]:
+        return list(dict.fromkeys(component for _, component in self._rows))
+
     def __len__(self) -> int:
         return sum(map(len, self._rows.values()))
 

@@ -9,7 +9,7 @@ from collections.abc import Collection, Iterable, Mapping
 from dataclasses import dataclass
 
 from backstay.facts import Point
-from backstay.history import History
+from backstay.history import History, taken_order
 from backstay.values import ComponentName, PointId, VaultName, count, listed
 
 
@@ -40,9 +40,9 @@ Head = tuple[ComponentName, PointId]
 
 def remembered(history: History, vault: VaultName, gone: Collection[PointId] = ()) -> tuple[PointId, ...]:
     """The points that the journal knows to have been put into the vault, and not to have left it (`gone`)."""
-    return tuple(
-        dict.fromkeys(fact.point.id for _, fact in history.taken if fact.vault == vault and fact.point.id not in gone)
-    )
+    taken = [fact.point.id for _, fact in history.taken if fact.vault == vault]
+    copied = [fact.point for _, fact in history.copied if fact.to == vault]
+    return tuple(id for id in dict.fromkeys([*taken, *copied]) if id not in gone)
 
 
 def freshness(
@@ -64,12 +64,11 @@ def freshness(
 
 
 def _reached(points: Mapping[PointId, ComponentName], component: ComponentName, head: PointId) -> bool:
-    return any(of == component and id >= head for id, of in points.items())
+    """Ids sort by the second, and no further: of two points of one second, each has to be there itself."""
+    return any(of == component and (id == head or id[:16] > head[:16]) for id, of in points.items())
 
 
 def heads(points: Iterable[Point]) -> tuple[Head, ...]:
     """What to write down now, for the next look."""
-    newest: dict[ComponentName, PointId] = {}
-    for point in points:
-        newest[point.component] = max(newest.get(point.component, point.id), point.id)
+    newest = {point.component: point.id for point in sorted(points, key=taken_order)}
     return tuple(sorted(newest.items()))
