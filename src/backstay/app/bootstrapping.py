@@ -25,6 +25,7 @@ from backstay.errors import (
     EpochTaken,
     JournalDamaged,
     PlanMissing,
+    SecretMissing,
     StoreUnreachable,
     TailNotVerified,
     TargetNotEmpty,
@@ -102,6 +103,7 @@ def bootstrap(wanted: Wanted, here: Path, say: Say) -> Arrived:
         _go_on(home, found, vaults, wanted, arrived, say)
     if trouble := home.clock_trouble():
         say(f"? {trouble}")
+    _secrets(home, arrived, say)
     arrived.next_steps = _next_steps(home.plan, wanted.look)
     return arrived
 
@@ -348,6 +350,20 @@ def _end_routines(home: Home) -> None:
 
 
 # ── what is left to do ───────────────────────────────────────────────────────────────────────────
+
+
+def _secrets(home: Home, arrived: Arrived, say: Say) -> None:
+    """Which references of the plan have no value here, sealed or not. No value is kept, or said."""
+    wanted = home.plan.secrets()
+    for ref in wanted:
+        try:
+            home.secrets.value(ref)
+        except SecretMissing:
+            arrived.unsealed.append(str(ref))
+    if arrived.unsealed:
+        say(f"? no value here, and none sealed in a vault: {listed(arrived.unsealed)}")
+    elif wanted:
+        say(f"✔ all {count(len(wanted), 'secret')} of the plan have a value here, or one sealed in a vault")
 
 
 def _next_steps(plan: Plan, look: bool) -> list[str]:

@@ -105,6 +105,11 @@ class Home:
         return config.load_kept(self.plan_path)
 
     @property
+    def plan_text(self) -> bytes:
+        """The plan as one file, whatever it extends."""
+        return self._read[1]
+
+    @property
     def plan(self) -> Plan:
         return self._frozen or self._read[0]
 

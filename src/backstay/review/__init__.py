@@ -5,6 +5,11 @@ Every document is a tree (`tree`), made by pure functions of plan, history and t
 """
 
 from backstay.review.auditing import evidence as evidence
+from backstay.review.grab_bag import Bag as Bag
+from backstay.review.grab_bag import BaggedKey as BaggedKey
+from backstay.review.grab_bag import BaggedVault as BaggedVault
+from backstay.review.grab_bag import grab_bag as grab_bag
+from backstay.review.grab_bag import table_of_heads as table_of_heads
 from backstay.review.plan_document import plan_document as plan_document
 from backstay.review.postmortem import post_mortem as post_mortem
 from backstay.review.practised import checks_table as checks_table

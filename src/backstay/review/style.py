@@ -106,7 +106,7 @@ footer { margin-top: 4rem; border-top: 1px solid var(--line); font-size: .9rem; 
   p, li, dd { max-width: none; }
   .skip { display: none; }
   h2, h3, h4 { break-after: avoid; }
-  tr, .card, .notice, pre { break-inside: avoid; }
+  tr, table, .pairs, .card, .notice, pre { break-inside: avoid; }
   thead { display: table-header-group; }
   .wide { overflow: visible; }
   .mark > span { border: 1px solid #000; }
