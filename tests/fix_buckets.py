@@ -27,6 +27,7 @@ LOCKER = {"access_key_id": "locker", "secret_access_key": "locker-secret"}
 """As PLAIN, and locks objects. Lifts no lock."""
 READER = {"access_key_id": "reader", "secret_access_key": "reader-secret"}
 BUCKET = "tests"
+VERSIONED, LOCKED = "keeps-versions", "locks-versions"
 
 _LOCKS = ["GetObjectRetention", "PutObjectRetention", "GetObjectLegalHold", "GetBucketObjectLockConfiguration"]
 _IDENTITIES = [(OWNER, ["Admin", "Read", "Write", "List", "Tagging"]), (PLAIN, ["Read", "Write", "List", "Tagging"]),
@@ -188,3 +189,12 @@ def weed(tmp_path_factory: pytest.TempPathFactory) -> Iterator[SeaweedFS]:
         yield server
     finally:
         server.end()
+
+
+@pytest.fixture(scope="session")
+def buckets(weed: SeaweedFS) -> SeaweedFS:
+    """With the buckets that keep versions, and lock them."""
+    weed.make_bucket(VERSIONED)
+    weed.client().put_bucket_versioning(Bucket=VERSIONED, VersioningConfiguration={"Status": "Enabled"})
+    weed.make_bucket(LOCKED, ObjectLockEnabledForBucket=True)
+    return weed

@@ -14,20 +14,10 @@ from backstay.adapters.objectstore.s3 import S3
 from backstay.adapters.objectstore.versions import VersionedBucket
 from backstay.errors import AccessDenied, ObjectLocked
 from backstay.ports import Attack, Cover, Key, Lock, LockMode, Store, locking, versioned
-from fix_buckets import BUCKET, LOCKER, OWNER, SeaweedFS
+from fix_buckets import BUCKET, LOCKED, LOCKER, OWNER, VERSIONED, SeaweedFS
 from fix_lock_contract import DAY, LOCK, A, Intruder, LockedContract, VersionedContract
 from fix_vault import noise
 from fix_waiting import until
-
-VERSIONED, LOCKED = "keeps-versions", "locks-versions"
-
-
-@pytest.fixture(scope="session")
-def buckets(weed: SeaweedFS) -> SeaweedFS:
-    weed.make_bucket(VERSIONED)
-    weed.client().put_bucket_versioning(Bucket=VERSIONED, VersioningConfiguration={"Status": "Enabled"})
-    weed.make_bucket(LOCKED, ObjectLockEnabledForBucket=True)
-    return weed
 
 
 @pytest.fixture

@@ -244,7 +244,9 @@ def test_of_a_store_that_keeps_versions_the_first_is_what_is_checked() -> None:
             bucket.lay_version(listed.key, noise(listed.size_bytes))
     fresh = open_vault(bucket, "local", keyring())
     assert held(fresh.open(point.id)) == expected(SMALL)
-    assert list(check(open_vault(bucket, "local", keyring()), read_data=True)) == []
+    seen = list(check(open_vault(bucket, "local", keyring()), read_data=True))
+    assert {finding.weight for finding in seen} == {Weight.COVERED}
+    assert {finding.point for finding in seen} == {point.id}
 
 
 def test_what_is_known_to_be_whole_is_kept_on_disk() -> None:

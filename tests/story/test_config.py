@@ -386,11 +386,11 @@ UNDONE = "not done by this version: "
 
 def test_remarks_say_what_this_version_does_nothing_with() -> None:
     more = "alive: {ping: 'https://a', every: 5m}\ndns: {zone: a.com, record: b, ttl: 60s, provider: route53}\n"
-    text = MINIMAL.replace("./vault", "{url: 's3://bucket/here', keep: 90d, lock: 30d}") + more
+    text = MINIMAL.replace("./vault", "{url: 'gs://bucket/here', keep: 90d, lock: 30d}") + more
     found = [said for said in config.remarks(config.parse(text, "backstay.yaml")) if said.startswith(UNDONE)]
     assert found == [
         UNDONE + "`keep`: nothing is deleted yet; recovery points pile up until somebody looks at the disk",
-        UNDONE + "`lock` (local): nothing is locked; whoever may write there may delete",
+        UNDONE + "`lock` (local): only buckets in S3 are locked; whoever may write there may delete",
         UNDONE + "schedules: nothing starts by itself; run `backstay backup --due` and `backstay verify` from cron",
         UNDONE + "`alive`: nobody outside is told that Backstay still runs",
         UNDONE + "`dns`: no record is changed; people have to change it",

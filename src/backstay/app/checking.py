@@ -149,7 +149,11 @@ def conclude(
     fresh = _freshness(home, name, looked.points, given)
     if isinstance(fresh, Older) and has_journal(home):
         _alarm(home, name, fresh)
-    damaged = weights[Weight.DAMAGED] or any(point.standing is Weight.DAMAGED for point in looked.points)
+    damaged = (
+        weights[Weight.DAMAGED]
+        or weights[Weight.COVERED]
+        or any(point.standing is Weight.DAMAGED for point in looked.points)
+    )
     unsure = weights[Weight.UNKNOWN] or isinstance(fresh, Unremembered) or not vault.root_known
     code = VaultUnsound.code if damaged or isinstance(fresh, Older) else PointNotVerified.code if unsure else 0
     return Checked(

@@ -5,12 +5,12 @@ from dataclasses import replace
 from datetime import datetime, timedelta
 from pathlib import Path
 
-from backstay.adapters.around import Patient, paced
+from backstay.adapters.around import Patient, first_answer, paced
 from backstay.adapters.objectstore import Address, FolderStore, Reach
 from backstay.adapters.secrets import EnvironmentAndFiles
 from backstay.errors import SecretMissing, ToolMissing
 from backstay.plan import BucketReach, Template, VaultPlace
-from backstay.ports import Clock, Store
+from backstay.ports import Clock, Lock, Store
 
 PATIENCE = timedelta(minutes=2)
 """Of one operation on a bucket: when its last try may begin."""
@@ -27,7 +27,8 @@ def of_vault(place: VaultPlace, base: Path, secrets: EnvironmentAndFiles, clock:
         store: Store = FolderStore(base / url)
         return paced(store, clock, place.bandwidth) if place.bandwidth else store
     reach = _reach(place.reach or BucketReach(), place.region, base, secrets)
-    return _bucket(Address.parse(url), reach, clock, place.bandwidth)
+    lock = None if place.lock is None else Lock(place.lock, place.lock_mode)
+    return _bucket(Address.parse(url), reach, clock, place.bandwidth, lock)
 
 
 def at(address: str, here: Path, clock: Clock) -> Store:
@@ -55,11 +56,13 @@ def abort_uploads(
     return [str(key) for key in abort_uploads(address, reach, begun_before=begun_before)], ""
 
 
-def _bucket(address: Address, reach: Reach, clock: Clock, bandwidth: int | None) -> Store:
+def _bucket(address: Address, reach: Reach, clock: Clock, bandwidth: int | None, lock: Lock | None = None) -> Store:
     try:
         from backstay.adapters.objectstore.bucket import BucketStore
+        from backstay.adapters.objectstore.guarding import guarded
 
-        bucket: Store = BucketStore(address, _trusting(address, reach))
+        plain = BucketStore(address, _trusting(address, reach))
+        bucket = first_answer(plain, clock, lambda: guarded(plain, lock))
     except ModuleNotFoundError as error:
         raise ToolMissing(
             f"a vault at {address.scheme}:// needs the Python package {error.name!r}, which is not installed here",

@@ -56,9 +56,12 @@ def repair(
 
 
 def say_finding(page: "Page", finding: "Finding") -> None:
-    sign, style = {"damaged": ("✘", "bold red"), "not verified": ("?", "yellow"), "noted": ("·", "dim")}[
-        finding.weight.value
-    ]
+    sign, style = {
+        "damaged": ("✘", "bold red"),
+        "not verified": ("?", "yellow"),
+        "covered": ("!", "yellow"),
+        "noted": ("·", "dim"),
+    }[finding.weight.value]
     where = f"{finding.component} {finding.point}: " if finding.point else ""
     what = f"{finding.path!r}: " if finding.path else ""
     page.say(f"{sign} {where}{what}{finding.said}" + ("" if finding.point else f"  [{finding.key}]"), style)

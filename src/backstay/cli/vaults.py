@@ -4,7 +4,7 @@ from typing import TYPE_CHECKING, Annotated
 
 from cyclopts import App, Parameter
 
-from backstay.cli import copies, mending
+from backstay.cli import copies, locks, mending
 from backstay.cli.options import HERE, Common, VaultAddress
 
 if TYPE_CHECKING:
@@ -20,6 +20,7 @@ vault_app = App(
 def register(app: App) -> None:
     vault_app.command(copies.copy)
     vault_app.command(mending.repair)
+    vault_app.command(locks.uncover)
     app.command(vault_app)
 
 
@@ -30,13 +31,14 @@ def check(
     head: Annotated[list[str] | None, Parameter(negative="")] = None,
     rebuild_index: Annotated[bool, Parameter(negative="")] = False,
     vault: VaultAddress = None,
+    trials: locks.Trials = locks.NO_TRIALS,
     common: Common = HERE,
 ) -> None:
     """Look at everything in a vault: every signed statement, box, tree and end of a pack; with --read-data also bytes.
     Says for each point whether it can still be restored, and if not, which files are lost.
 
-    Exits with 77 when something that a point needs is damaged or missing, or when the vault shows an older state than
-    the journal remembers; 35 when something could not be looked at.
+    Exits with 77 when something that a point needs is damaged or missing, when somebody hid or overwrote anything, or
+    when the vault shows an older state than the journal remembers; 35 when something could not be looked at.
 
     Example: `backstay vault check --read-data 5%`
 
@@ -61,6 +63,9 @@ def check(
 
     page = Page(common, vault)
     home = page.home()
+    if trials.immutability:
+        locks.try_locks(page, vaults, everything=trials.all)
+        return
     share, named = _share(read_data)
     wanted = checking.Wanted((*vaults, *named), share, [checking.read_head(text) for text in head or ()], rebuild_index)
     told: list[tuple[VaultName, Finding]] = []

@@ -34,8 +34,11 @@ def _components(plan: Plan) -> Iterator[str]:
 
 def _vaults(plan: Plan) -> Iterator[str]:
     yield "`keep`: nothing is deleted yet; recovery points pile up until somebody looks at the disk"
-    if locked := [name for name, vault in plan.vaults.items() if vault.lock is not None]:
-        yield f"`lock` ({listed(locked)}): nothing is locked; whoever may write there may delete"
+    without = [
+        name for name, one in plan.vaults.items() if one.lock is not None and not str(one.url).startswith("s3://")
+    ]
+    if without:
+        yield f"`lock` ({listed(without)}): only buckets in S3 are locked; whoever may write there may delete"
 
 
 def _schedules(plan: Plan) -> Iterator[str]:

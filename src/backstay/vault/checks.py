@@ -21,6 +21,7 @@ from backstay.errors import BackstayError, WrongKey
 from backstay.ports import Key, Listed, Progress, unwatched
 from backstay.values import ComponentName, PointId
 from backstay.vault import names
+from backstay.vault.covers import covered
 from backstay.vault.epochs import examine
 from backstay.vault.frames import What
 from backstay.vault.index import newest
@@ -41,6 +42,8 @@ class Weight(Enum):
     DAMAGED = "damaged"
     UNKNOWN = "not verified"
     """It could not be looked at."""
+    COVERED = "covered"
+    """Somebody hid or overwrote it, and the first version is read all the same."""
     NOTE = "noted"
     """A stranger's, or damage to what no point needs."""
 
@@ -112,6 +115,7 @@ class Examination:
     def findings(self) -> Iterator[Finding]:
         """Everything that is wrong, as it is found; damaged packs last, for only then it is known who needs them."""
         with pool("backstay-check") as threads:
+            yield from self._covers()
             yield from self._statements()
             yield from self._boxes(threads)
             yield from self._packs(threads)
@@ -127,6 +131,22 @@ class Examination:
     @property
     def readings(self) -> Readings:
         return self.ledger.readings()
+
+    # ── what lies on objects ──
+
+    def _covers(self) -> Iterator[Finding]:
+        """All of a vault may be covered: so many are named of each kind and component, and the rest is counted."""
+        seen: dict[str, int] = {}
+        for one in covered(self.vault):
+            where = one.key.rpartition("/")[0]
+            seen[where] = seen.get(where, 0) + 1
+            if seen[where] <= self.asked.lines:
+                newest = one.points[-1] if one.points else None
+                yield Finding(one.key, one.said, one.component, newest, weight=Weight.COVERED)
+        for where, number in seen.items():
+            if number > self.asked.lines:
+                said = f"{number - self.asked.lines} more below {where}/ are hidden or overwritten"
+                yield Finding(f"{where}/", said, weight=Weight.COVERED)
 
     # ── statements and boxes ──
 

@@ -19,6 +19,7 @@ from backstay.adapters.around.calls import Called as Called
 from backstay.adapters.around.calls import through as through
 from backstay.adapters.around.pacing import paced as paced
 from backstay.adapters.around.patience import Patient as Patient
+from backstay.adapters.around.patience import first_answer as first_answer
 from backstay.errors import StoreUnreachable
 
 P = TypeVar("P")

@@ -144,6 +144,11 @@ class Patient:
                 return answer
 
 
+def first_answer(store: Store, clock: Clock, ask: Callable[[], T]) -> T:
+    """What `ask` answers about a store that is being opened, with the patience of one that was never met."""
+    return Patient(store, clock)._patiently(ask)  # pyright: ignore[reportPrivateUsage]
+
+
 class _Retry:
     """The waits of one call."""
 
