@@ -25,6 +25,7 @@ from backstay.plan.parts import LockMode as LockMode
 from backstay.plan.parts import PerSite as PerSite
 from backstay.plan.parts import PostgresSource as PostgresSource
 from backstay.plan.parts import PostgresWay as PostgresWay
+from backstay.plan.parts import Prices as Prices
 from backstay.plan.parts import ProcessSpec as ProcessSpec
 from backstay.plan.parts import PrometheusSource as PrometheusSource
 from backstay.plan.parts import Protect as Protect

@@ -167,6 +167,20 @@ class LockMode(Enum):
 
 
 @dataclass(frozen=True, slots=True)
+class Prices:
+    """Of a store, in whatever currency: what a month is said to cost is in it too."""
+
+    storage: float
+    """A GB (1000s) for a month."""
+    put: float
+    """A thousand writes or listings."""
+    get: float
+    """A thousand reads."""
+    egress: float
+    """A GB that leaves the cloud."""
+
+
+@dataclass(frozen=True, slots=True)
 class VaultPlace:
     """Where recovery points are kept. `url` is a folder, `s3://…`, `gs://…` or `az://…`."""
 
@@ -182,6 +196,8 @@ class VaultPlace:
     """Of a bucket, where the plan says more than its address."""
     bandwidth: int | None = None
     """Bytes per second at most, to and from this vault."""
+    prices: Prices | None = None
+    """What the store costs. None: list prices."""
 
 
 @dataclass(frozen=True, slots=True)

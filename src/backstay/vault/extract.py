@@ -21,7 +21,9 @@ from backstay.vault.laying import LaidFile, Later, Syncers, in_words, sync_folde
 from backstay.vault.nodes import Item
 from backstay.vault.over import KeptFile, side_by_side
 
-BATCH_BYTES = 8 << 20
+BATCH_BYTES = 32 << 20
+BATCH_STORED = 8 << 20
+"""A batch ends at either: what is asked of a store at once should be megabytes, also of data that compresses well."""
 BATCH_FILES = 1024
 SIDE_BYTES = 4 << 20
 """What is written by one call."""
@@ -75,6 +77,17 @@ class _Batch:
     empty: list[LaidFile] = field(default_factory=list[LaidFile])
     chunks: list[Located] = field(default_factory=list[Located])
     size_bytes: int = 0
+    stored_bytes: int = 0
+
+    @property
+    def is_full(self) -> bool:
+        return self.size_bytes >= BATCH_BYTES or self.stored_bytes >= BATCH_STORED
+
+    def add(self, located: Located) -> None:
+        self.chunks.append(located._replace(file=len(self.files) - 1))
+        self.size_bytes += located.chunk.size
+        if located.chunk.place is not None:
+            self.stored_bytes += located.chunk.place.length
 
 
 class _Restore:
@@ -129,11 +142,10 @@ class _Restore:
                 else:
                     batch.files.append(file)
                 for located in self._fetching.located(item, 0, item.size_bytes):
-                    if batch.size_bytes >= BATCH_BYTES:
+                    if batch.is_full:
                         yield batch
                         batch = _Batch([file])
-                    batch.chunks.append(located._replace(file=len(batch.files) - 1))
-                    batch.size_bytes += located.chunk.size
+                    batch.add(located)
                 if len(batch.files) + len(batch.empty) >= BATCH_FILES:
                     yield batch
                     batch = _Batch()

@@ -16,6 +16,7 @@ from backstay.config.sections.buckets import (
     SCHEMES,
     bucket_reach,
 )
+from backstay.config.sections.prices import PRICES
 from backstay.config.sections.words import PERIOD, SOME_SPAN, TEXT, a_word, argv, environment
 from backstay.config.spelling import nearest, quoted
 from backstay.config.tables import Fields, OneOf, Table, default, optional, others_of, required
@@ -195,6 +196,14 @@ READERS = default(
     "the key that `backstay init` makes",
 )
 
+VAULT_PRICES = optional(
+    "prices",
+    PRICES,
+    "what the store costs, for `backstay cost`",
+    "{storage: 0.012, put: 0.005, get: 0.0004, egress: 0.01}",
+    "list prices of the cloud",
+)
+
 
 def _lock_mode(fields: Fields) -> LockMode:
     if fields.given(LOCK_MODE) and not fields.given(LOCK):
@@ -213,6 +222,7 @@ def _vault(fields: Fields) -> VaultPlace:
         readers=fields[READERS],
         reach=bucket_reach(fields, fields[URL], VAULT_REGION),
         bandwidth=fields[BANDWIDTH],
+        prices=fields[VAULT_PRICES],
     )
 
 
@@ -221,9 +231,23 @@ VAULT_TABLE = Table(
     "a vault",
     "A place that keeps recovery points. A text alone is its `url`. A component's own `keep` goes before the vault's; "
     "a `lock` goes before both, so a lock longer than what is kept is a problem.",
-    (URL, KEEP, LOCK, LOCK_MODE, VAULT_REGION, READERS, ENDPOINT, ACCOUNT, CREDENTIALS, BANDWIDTH, PROXY, CA),
+    (
+        URL,
+        KEEP,
+        LOCK,
+        LOCK_MODE,
+        VAULT_REGION,
+        READERS,
+        ENDPOINT,
+        ACCOUNT,
+        CREDENTIALS,
+        BANDWIDTH,
+        PROXY,
+        CA,
+        VAULT_PRICES,
+    ),
     _vault,
-)
+)  # fmt: skip
 
 
 def _plain_vault(at: At, address: Template) -> VaultPlace:
