@@ -13,7 +13,7 @@ from backstay.facts import Point, Proof, Refuted
 from backstay.history import History, taken_order
 from backstay.plan import Component, Plan
 from backstay.retain import Kept
-from backstay.values import VaultName, count, say_span
+from backstay.values import VaultName, count
 from backstay.verify import candidates, decisive, exact
 
 GRACE = timedelta(hours=1)
@@ -35,6 +35,8 @@ class Standing:
     """How much older its newest data is than the newest that any vault has. None: it has the newest, or nothing."""
     age: timedelta | None = None
     """Of its newest data: what would be lost if this vault were all that is left."""
+    read: Proof | None = None
+    """The newest proof that read this vault's own bytes. None: what is there was copied, and never read."""
 
 
 def standings(plan: Plan, component: Component, history: History, now: datetime) -> tuple[Standing, ...]:
@@ -59,7 +61,13 @@ def _standing(
         lacking(plan, component, vault, history, now),
         behind if behind > timedelta() else None,
         max(now - newest.moment, timedelta()) if newest else None,
+        _read_in(vault, held, history),
     )
+
+
+def _read_in(vault: VaultName, held: tuple[Point, ...], history: History) -> Proof | None:
+    ids = {point.id for point in held}
+    return next((proof for proof in reversed(history.proofs) if proof.vault == vault and proof.point in ids), None)
 
 
 def lacking(plan: Plan, component: Component, vault: VaultName, history: History, now: datetime) -> tuple[Point, ...]:
@@ -76,7 +84,7 @@ def lacking(plan: Plan, component: Component, vault: VaultName, history: History
 
 
 def _refuted(point: Point, history: History) -> bool:
-    told = decisive(point.id, history.proofs)
+    told = decisive(point.id, history.proofs, history.vaults_of(point.id))
     return told is not None and isinstance(told[1], Refuted)
 
 
@@ -94,15 +102,7 @@ def say(standing: Standing, now: datetime, rpo: timedelta | None) -> str | None:
     missing = f"it lacks {count(len(lacks), 'point')}"
     if standing.newest is None or standing.age is None:
         return f"{standing.vault} has no point yet: {missing}"
-    how = f"is {say_span(standing.behind)} behind" if standing.behind else "has the newest point, and not all"
+    how = f"is {exact(standing.behind)} behind" if standing.behind else "has the newest point, and not all"
     old = f"its newest is {exact(standing.age)} old"
     over = f", and the RPO allows {exact(rpo)}" if rpo is not None and standing.age > rpo else ""
     return f"{standing.vault} {how}: {missing}; {old}{over}"
-
-
-# ── proofs ───────────────────────────────────────────────────────────────────────────────────────
-
-
-def seen_in(vault: VaultName, point: Point, proofs: tuple[Proof, ...]) -> tuple[Proof, ...]:
-    """The proofs that read this vault's own bytes of the point. None: it was copied there, and never read."""
-    return tuple(proof for proof in proofs if proof.point == point.id and proof.vault == vault)

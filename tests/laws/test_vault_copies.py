@@ -2,11 +2,13 @@
 
 from collections.abc import Callable
 from contextlib import suppress
+from pathlib import Path
 
 import pytest
 
 from backstay.adapters.memory.store import MemoryStore
 from backstay.errors import (
+    BackstayError,
     Cancelled,
     Damaged,
     DiskFull,
@@ -21,7 +23,7 @@ from backstay.errors import (
 from backstay.facts import CheckResult, Hold, Point, Proof, Rung, Verdict
 from backstay.ports import Cutter, Key, Store
 from backstay.values import ComponentName, VaultName
-from backstay.vault import Repository, carrying, check, join, open_vault, refuse_strangers
+from backstay.vault import Backed, Repository, carrying, check, join, open_vault, refuse_strangers
 from backstay.vault.boxes import seal_json
 from backstay.vault.copying import copy_beside, copy_point
 from backstay.vault.epochs import Bundle, open_epochs, wrapped
@@ -41,6 +43,7 @@ from fix_vault import (
     expected,
     held,
     keyring,
+    laid_down,
     later,
     new_vault,
     noise,
@@ -487,3 +490,88 @@ def test_a_point_that_the_source_ends_under_our_hands_is_no_point_anywhere() -> 
     with pytest.raises((NoSuchPoint, Lapsed, ObjectMissing)):
         copy_point(local, off_site, point, progress=end_it)
     assert off_site.points() == []
+
+
+# ── reading from all of them ─────────────────────────────────────────────────────────────────────
+
+
+def _copied() -> tuple[MemoryStore, MemoryStore, Point]:
+    """Two vaults that have the same point."""
+    local, off_site, _ = both()
+    point = back_up(local, LARGER, now=later(1))
+    copy_point(local, off_site, point)
+    return stored(local), stored(off_site), point
+
+
+def backed(near: Store, far: Store, noticed: list[str]) -> Backed:
+    def notice(where: Repository, point: Point, error: BackstayError) -> None:
+        noticed.append(f"{where.name}: {type(error).__name__}")
+
+    return Backed(open_vault(near, "local", OWNER), [open_vault(far, "off-site", OWNER)], notice)
+
+
+def test_a_sound_vault_is_read_alone() -> None:
+    near, far, point = _copied()
+    noticed: list[str] = []
+    vault = backed(near, far, noticed)
+    far.objects.clear()
+    assert held(vault.open(point.id)) == expected(LARGER)
+    assert noticed == []
+
+
+@pytest.mark.parametrize("how", [*SPOILT, "flipped", "gone"])
+@pytest.mark.parametrize("prefix", ["packs/", "nodes/", "points/"])
+def test_what_is_damaged_or_missing_in_the_nearest_vault_is_read_from_the_next(prefix: str, how: str) -> None:
+    clean, far, point = _copied()
+    for key in [key for key in clean.objects if key.startswith(prefix)]:
+        near = copy_of(clean)
+        data = near.objects[key]
+        if how == "gone":
+            near.delete(key)
+        elif how == "flipped":
+            near.objects[key] = data[: len(data) // 2] + bytes([data[len(data) // 2] ^ 1]) + data[len(data) // 2 + 1 :]
+        else:
+            near.objects[key] = SPOILT[how](data)
+        noticed: list[str] = []
+        assert held(backed(near, far, noticed).open(point.id)) == expected(LARGER)
+        assert len(noticed) <= 1
+        assert all(one.startswith("local: ") for one in noticed)
+
+
+def test_two_vaults_with_different_damage_give_the_whole_together() -> None:
+    near, far, point = _copied()
+    packs = sorted(key for key in near.objects if key.startswith("packs/"))
+    assert len(packs) > 1, "the law needs two"
+    near.delete(packs[0])
+    far.objects[packs[1]] = far.objects[packs[1]][:300]
+    noticed: list[str] = []
+    assert held(backed(near, far, noticed).open(point.id)) == expected(LARGER)
+    far.delete(packs[0])
+    with pytest.raises(ObjectMissing):
+        held(backed(near, far, noticed).open(point.id))
+
+
+def test_a_vault_that_goes_away_at_any_call_is_replaced_by_the_next(tmp_path: Path) -> None:
+    near, far, point = _copied()
+    for breaths in range(8, 200):
+        away = Mortal(near, breaths, dies=StoreUnreachable("gone"))
+        noticed: list[str] = []
+        try:
+            vault = backed(away, far, noticed)
+        except StoreUnreachable:
+            continue  # it never opened
+        vault.open(point.id).extract(tmp_path / str(breaths))
+        assert laid_down(tmp_path / str(breaths)) == expected(LARGER), breaths
+        if away.calls < breaths:
+            return
+        assert noticed in ([], ["local: StoreUnreachable"])
+    pytest.fail("it never came to an end")
+
+
+def test_a_stranger_beside_a_vault_is_not_asked() -> None:
+    near, _, point = _copied()
+    near.delete(next(key for key in near.objects if key.startswith("packs/")))
+    stranger = new_vault(MemoryStore())
+    back_up(stranger, LARGER)
+    with pytest.raises(ObjectMissing):
+        held(backed(near, stranger.store, []).open(point.id))

@@ -1,6 +1,9 @@
 """A plan with several vaults: they are one family, whenever each was made, and one that is away stops nobody."""
 
+import json
+import os
 import shutil
+import subprocess
 from collections.abc import Callable
 from datetime import datetime, timedelta
 from pathlib import Path
@@ -8,10 +11,10 @@ from typing import Any
 
 import pytest
 
-from backstay import engine
+from backstay import engine, objectives, spread
 from backstay.adapters.clock import SystemClock
 from backstay.adapters.objectstore import FolderStore
-from backstay.app import copying, protecting
+from backstay.app import copying, protecting, reading
 from backstay.app.copying import Moved, Wanted
 from backstay.app.home import Home
 from backstay.app.protecting import Came
@@ -28,11 +31,15 @@ from backstay.errors import (
     VaultMissing,
     WrongKey,
 )
-from backstay.facts import Point, PointCopied, PointTaken, RoutineBegan, RoutineFailed
+from backstay.facts import Point, PointCopied, PointTaken, Proof, Refuted, RoutineBegan, RoutineFailed, Verdict
 from backstay.ports import Key, unwatched
 from backstay.values import ComponentName, PointId, RunId, VaultName
 from backstay.vault import new_key, refuse_strangers
+from backstay.verify import Chosen, NoneGood, candidates, choose
+from fix_estate import program
+from fix_vault import noise
 from fix_vaults import VAULTS, Opens, Shop, make_shop, screen
+from fix_waiting import until
 
 LOCAL, OFF_SITE, PAPERS = VaultName("local"), VaultName("off-site"), ComponentName("papers")
 
@@ -410,3 +417,156 @@ def test_a_dead_drivers_copy_is_looked_at_before_the_next_one(ready: Shop, seale
     (end,) = _ends(ready)
     assert isinstance(end, PointCopied if sealed else RoutineFailed)
     assert points(ready)["off-site"] == points(ready)["local"]
+
+
+# ── reading back ─────────────────────────────────────────────────────────────────────────────────
+
+
+def _spoil(folder: Path, pattern: str) -> Path:
+    """Flip a byte in the middle of the first object that fits."""
+    path = sorted(folder.glob(pattern))[0]
+    data = bytearray(path.read_bytes())
+    data[len(data) // 2] ^= 1
+    path.write_bytes(data)
+    return path
+
+
+def test_what_one_vault_has_lost_is_read_from_the_other_and_said_and_written_down(ready: Shop) -> None:
+    point = taken(back_up(ready)[0])
+    _spoil(ready.folder / "local", "packs/papers/*")
+    home = ready.home()
+    protecting.restore_to(home, "papers", ready.folder / "out", None, unwatched)
+    assert (ready.folder / "out" / "ledger").read_bytes() == (ready.papers / "ledger").read_bytes()
+    (said,) = reading.said(home)
+    assert "local could not give all" in said
+    (told,) = ready.home().vault(LOCAL).proofs(point.id)
+    assert (told.vault, told.checks[0].code, told.checks[0].verdict) == (LOCAL, "B01", Verdict.FAILED)
+    row = next(iter(objectives.status(home.plan, ready.home().history(), home.clock.now()).components))
+    assert isinstance(row.good, NoneGood), "it was never proved"
+    assert [one.vault for one in row.vaults] == [LOCAL, OFF_SITE]
+    # The next backup into that vault stores it anew, and it is sound again.
+    edit(ready)
+    came, _ = back_up(ready)
+    assert "damaged" in taken(came).about["vault"]
+    assert taken(came).id in points(ready)["off-site"]
+
+
+def test_a_proof_is_given_from_the_nearest_vault_and_follows_the_point_and_another_vault_is_read_when_it_is_named(
+    ready: Shop,
+) -> None:
+    point = taken(back_up(ready)[0])
+    (one,) = protecting.prove(ready.home(), (), screen)
+    assert isinstance(one.result, Proof)
+    assert one.vault == LOCAL
+    home = ready.home()
+    assert home.vault(OFF_SITE).proofs(point.id) == [one.result], "it is kept there, and says where it was given"
+    local, off_site = spread.standings(home.plan, home.plan.component("papers"), home.history(), home.clock.now())
+    assert local.read == one.result
+    assert off_site.read is None
+    (two,) = protecting.prove(ready.home(), (), screen, vault="off-site")
+    assert isinstance(two.result, Proof)
+    assert (two.vault, two.result.vault) == (OFF_SITE, OFF_SITE)
+    assert len(ready.home().vault(LOCAL).proofs(point.id)) == 2
+    with pytest.raises(UnknownName):
+        protecting.prove(ready.home(), (), screen, vault="nowhere")
+
+
+def test_a_proof_never_leans_on_another_vault(ready: Shop) -> None:
+    back_up(ready)
+    _spoil(ready.folder / "off-site", "packs/papers/*")
+    (one,) = protecting.prove(ready.home(), (), screen, vault="off-site", tier="bytes")
+    assert isinstance(one.result, Proof)
+    assert isinstance(one.result.result(), Refuted)
+    (near,) = protecting.prove(ready.home(), (), screen)
+    assert isinstance(near.result, Proof)
+    history = ready.home().history()
+    found = choose("proven", candidates(history, PAPERS), ready.home().clock.now())
+    assert isinstance(found, Chosen)
+    assert found.vault == LOCAL, "the damage is in the other one"
+
+
+def test_the_newest_point_is_proved_from_the_vault_that_has_it(ready: Shop) -> None:
+    back_up(ready)
+    shutil.move(ready.folder / "local", ready.folder / "unplugged")
+    edit(ready)
+    newest = taken(back_up(ready)[0])
+    shutil.move(ready.folder / "unplugged", ready.folder / "local")
+    (one,) = protecting.prove(ready.home(), (), screen)
+    assert isinstance(one.result, Proof)
+    assert (one.result.point, one.vault) == (newest.id, OFF_SITE)
+
+
+def test_a_recovery_that_chose_a_vault_goes_on_when_that_vault_is_gone(ready: Shop) -> None:
+    point = taken(back_up(ready)[0])
+    home = ready.home()
+    vault = reading.readable(home, LOCAL)
+    shutil.rmtree(ready.folder / "local")
+    assert {stored.path for stored in vault.open(point.id).entries()} == {"contract", "ledger"}
+    again = reading.readable(ready.home(), LOCAL)
+    assert again.open(point.id).point == point
+
+
+# ── the command line ─────────────────────────────────────────────────────────────────────────────
+
+
+def _type(shop: Shop, *words: str) -> subprocess.CompletedProcess[str]:
+    argv, wide = [*program(), *words], {**os.environ, "COLUMNS": "120"}
+    return subprocess.run(argv, cwd=shop.folder, env=wide, capture_output=True, text=True, timeout=120, check=False)
+
+
+def test_typed_backup_copy_points_and_status_say_which_vault_has_what(ready: Shop) -> None:
+    first = _type(ready, "backup", "--no-copy")
+    assert first.returncode == 0, first.stderr
+    behind = json.loads(_type(ready, "status", "--json").stdout)
+    assert [one["lacks"] != [] for one in behind["components"][0]["vaults"]] == [False, True]
+    second = _type(ready, "vault", "copy", "--to", "off-site")
+    assert second.returncode == 0, second.stderr
+    assert "copied from local to off-site" in second.stdout
+    listed = _type(ready, "points")
+    assert "local, off-site" in listed.stdout
+    (point,) = json.loads(_type(ready, "points", "--json").stdout)["points"]
+    assert point["vaults"] == {"local": "unproven", "off-site": "unproven"}
+    assert "nothing is lacking" in _type(ready, "vault", "copy").stdout
+    again = _type(ready, "vault", "copy", "--to", "off-site", "--json")
+    assert json.loads(again.stdout) == {"copies": []}
+
+
+def test_typed_backup_with_a_vault_away_takes_the_point_and_exits_with_74(ready: Shop) -> None:
+    shutil.move(ready.folder / "off-site", ready.folder / "unplugged")
+    done = _type(ready, "backup", "--json")
+    assert done.returncode == 74, done.stdout + done.stderr
+    told = json.loads(done.stdout)
+    assert told["backups"][0]["vault"] == "local"
+    assert [(one["to"], one["code"]) for one in told["copies"]] == [("off-site", 20)]
+    alone = _type(ready, "vault", "copy")
+    assert alone.returncode == 20
+    assert "off-site" in alone.stdout
+    shutil.move(ready.folder / "unplugged", ready.folder / "off-site")
+    assert _type(ready, "backup", "--due", "--json").returncode == 0
+    assert points(ready)["off-site"] == points(ready)["local"]
+
+
+def test_a_copy_that_is_killed_goes_on_where_it_stopped(tmp_path: Path) -> None:
+    shop = make_shop(tmp_path)
+    for number in range(8):
+        (shop.papers / f"scan-{number}").write_bytes(noise(12 << 20, number))
+    shop.init()
+    back_up(shop, copy=False)
+    packs = tmp_path / "off-site" / "packs" / "papers"
+    begun = subprocess.Popen(
+        [*program(), "vault", "copy"], cwd=shop.folder, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL
+    )
+    try:
+        until(lambda: packs.is_dir() and len(list(packs.iterdir())) > 0, "the first pack is copied")
+    finally:
+        begun.kill()
+        begun.wait()
+    moved_before = {path.name: path.stat().st_ino for path in packs.iterdir()}
+    if points(shop)["off-site"] == []:
+        (one,) = catch_up(shop.home())
+        assert isinstance(one.result, PointCopied)
+    after = {path.name: path.stat().st_ino for path in packs.iterdir()}
+    assert moved_before.items() <= after.items(), "what was copied stayed as it was"
+    assert points(shop)["off-site"] == points(shop)["local"]
+    shutil.rmtree(tmp_path / "local")
+    assert restored(shop, "out") == papers(shop)

@@ -1,6 +1,7 @@
 """What proves a point: answers, rows, the clock, and which point a recovery may start from."""
 
 import tomllib
+from dataclasses import replace
 from datetime import datetime, timedelta
 from decimal import Decimal
 from pathlib import Path
@@ -365,6 +366,41 @@ def test_bytes_that_were_healed_take_back_what_was_said_of_them_and_of_nothing_e
     assert not chosen(damaged, healed), "to read every byte is not to restore it"
     assert not chosen(GOOD_NEW, wrong, damaged, healed), "a wrong answer is not taken back by bytes"
     assert not chosen(GOOD_NEW, healed, of_bytes(NEW, vault, (at("06:00"), at("06:00")), Verdict.FAILED, "again"))
+
+
+HERE_AND_THERE = {NEW.id: (LOCAL, VaultName("off-site"))}
+
+
+def _bytes(vault: str, verdict: Verdict, when: str = "04:00") -> Proof:
+    return of_bytes(NEW, VaultName(vault), (at(when), at(when)), verdict, "1 file cannot be read")
+
+
+def test_bytes_that_one_vault_has_lost_do_not_speak_against_the_point_while_another_has_them() -> None:
+    among = Candidates((NEW,), (GOOD_NEW, _bytes("local", Verdict.FAILED)), held=HERE_AND_THERE)
+    found = choose("proven", among, NOW)
+    assert isinstance(found, Chosen)
+    assert (found.point, found.vault) == (NEW, "off-site")
+    assert found.because == "the newest proven point, 10 h old, proven at 2026-11-22 03:00:00 UTC from local"
+    alone = replace(among, held={NEW.id: (LOCAL,)})
+    assert isinstance(choose("proven", alone, NOW), NoneGood)
+    both = replace(among, proofs=(*among.proofs, _bytes("off-site", Verdict.FAILED, "05:00")))
+    assert isinstance(choose("proven", both, NOW), NoneGood)
+    healed = replace(both, proofs=(*both.proofs, _bytes("local", Verdict.PASSED, "06:00")))
+    assert isinstance(again := choose("proven", healed, NOW), Chosen)
+    assert again.vault == LOCAL
+
+
+def test_a_wrong_answer_speaks_against_the_point_in_every_vault() -> None:
+    among = Candidates((NEW,), (GOOD_NEW, proof(NEW, at("04:00"), check(), WRONG)), held=HERE_AND_THERE)
+    assert isinstance(choose("proven", among, NOW), NoneGood)
+
+
+def test_the_nearest_vault_that_has_the_point_is_read_wherever_it_was_proven() -> None:
+    there = replace(GOOD_NEW, vault=VaultName("off-site"))
+    found = choose("proven", Candidates((NEW,), (there,), held=HERE_AND_THERE), NOW)
+    assert isinstance(found, Chosen)
+    assert found.vault == LOCAL
+    assert found.because.endswith("from off-site"), "whose bytes were read is said"
 
 
 def test_a_point_whose_clock_was_ahead_is_not_the_newest() -> None:

@@ -117,6 +117,15 @@ def _fill(home: Home, component: Component, to: VaultName, wanted: Wanted, scree
     return moved
 
 
+def beside(home: Home, component: ComponentName, source: VaultName) -> None:
+    """Proofs and holds of one vault, into the others that have their points. What cannot be brought now comes with the
+    next copy."""
+    for name, other in home.vaults.items():
+        if name != source:
+            with suppress(BackstayError):
+                copy_beside(home.vault(source), other, component)
+
+
 def _away(home: Home, name: VaultName) -> BackstayError | None:
     """Why nothing can be copied into it now."""
     try:

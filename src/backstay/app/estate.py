@@ -4,6 +4,7 @@ from pathlib import Path
 from typing import Literal, assert_never
 
 from backstay.app.home import Home
+from backstay.app.reading import readable
 from backstay.errors import NotSupported
 from backstay.plan import (
     PRIMARY,
@@ -31,7 +32,7 @@ def estate(home: Home, plan: Plan, site: SiteName, mode: Mode, disaster: Between
         return Placed(site, keeper_of(home, plan.component(name), site))
 
     def vault(name: VaultName) -> Vault:
-        return home.vault(name)
+        return readable(home, name)
 
     def workloads(kind: Literal["process", "deployment"]) -> Workloads:
         return workloads_of(home, plan.site(site), kind)

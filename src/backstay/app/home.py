@@ -32,7 +32,7 @@ from backstay.facts.audit import CLOCK_TOLERANCE
 from backstay.history import History, history
 from backstay.plan import Plan, Template
 from backstay.ports import Store
-from backstay.values import ComponentName, StreamName, VaultName, say_moment, say_span
+from backstay.values import ComponentName, PointId, StreamName, VaultName, say_moment, say_span
 from backstay.vault import Repository
 from backstay.vault.probing import believe
 
@@ -87,6 +87,8 @@ class Home:
         self.asked, self.here = asked, here
         self.clock = clock or SystemClock()
         self._frozen: Plan | None = None
+        self.noticed: list[tuple[VaultName, PointId, BackstayError]] = []
+        """What a vault could not give while a point was read, and another one had to."""
 
     # ── the plan ──
 

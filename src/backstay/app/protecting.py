@@ -9,10 +9,12 @@ from pathlib import Path
 from typing import Literal
 
 from backstay import engine, protect
+from backstay.app import copying
 from backstay.app.driving import driver, new_run
 from backstay.app.estate import keeper_of, scratch, supported
 from backstay.app.home import Home
 from backstay.app.laying import Laid, Over, lay_down
+from backstay.app.reading import readable, surveyed
 from backstay.app.walls import refuse_swallowed
 from backstay.engine.routine import Note
 from backstay.errors import (
@@ -190,19 +192,28 @@ Tier = Literal["bytes", "sample", "full"]
 
 
 def prove(
-    home: Home, names: Sequence[str], screen: Screen, *, point: str | None = None, tier: Tier = "full"
+    home: Home,
+    names: Sequence[str],
+    screen: Screen,
+    *,
+    point: str | None = None,
+    tier: Tier = "full",
+    vault: str | None = None,
 ) -> list[Came]:
-    """Prove the newest point of each component in each of its vaults, or the one point that was named."""
+    """Prove the newest point of each component, from the nearest vault that has it; or from `vault`, the newest that is
+    there; or the one point that was named. The proof is kept beside the point in every vault that has it."""
     home.adopt("backstay")
+    only = home.plan.vault(vault).name if vault is not None else None
     came: list[Came] = []
-    for found in _to_prove(home, names, point):
+    for found in _to_prove(home, names, point, only):
         match found:
             case _Nothing(component, why):
-                came.append(Came(component.name, None, why))
-            case _Found(component, vault, newest):
-                with screen(f"proving {component.name} from {vault}") as progress:
-                    result = _attempt(partial(_prove, home, component, vault, newest.id, tier, progress))
-                came.append(Came(component.name, vault, result))
+                came.append(Came(component.name, only, why))
+            case _Found(component, name, newest):
+                with screen(f"proving {component.name} from {name}") as progress:
+                    result = _attempt(partial(_prove, home, component, name, newest.id, tier, progress))
+                came.append(Came(component.name, name, result))
+                copying.beside(home, component.name, name)
     home.seal()
     return came
 
@@ -220,31 +231,38 @@ class _Nothing:
     why: BackstayError
 
 
-def _to_prove(home: Home, names: Sequence[str], point: str | None) -> list[_Found | _Nothing]:
+def _to_prove(home: Home, names: Sequence[str], point: str | None, only: VaultName | None) -> list[_Found | _Nothing]:
     if point is not None:
-        vault, found = find_point(home, PointId(point))
+        vault, found = find_point(home, PointId(point), only)
         return [_Found(home.plan.component(found.component), vault, found)]
     work: list[_Found | _Nothing] = []
     for component in chosen(home, names):
         if not supported(component):
             work.append(_Nothing(component, _unsupported(home, component)))
             continue
-        work += [_newest_in(home, component, vault) for vault in home.plan.vaults_of(component)]
+        work += _newest_in(home, component, (only,) if only else home.plan.vaults_of(component))
     return work
 
 
-def _newest_in(home: Home, component: Component, vault: VaultName) -> _Found | _Nothing:
-    """What to prove there. A point that is damaged is nothing to choose, and is said."""
-    try:
-        sound, damaged = home.vault(vault).survey(component.name)
-    except BackstayError as error:
-        return _Nothing(component, error)
-    if damaged:
-        return _Nothing(component, damaged[-1])
-    if not sound:
-        hint = f"take one: backstay backup {component.name}"
-        return _Nothing(component, NoProvenPoint(f"{component.name} has no recovery point in {vault}", hint=hint))
-    return _Found(component, vault, max(sound, key=taken_order))
+def _newest_in(home: Home, component: Component, vaults: Sequence[VaultName]) -> list[_Found | _Nothing]:
+    """What to prove: the newest point, in the first of the vaults that has it. A vault that cannot be looked into, or
+    has points that are damaged, is said beside it: what is newest is known of the others only."""
+    best: _Found | None = None
+    troubles: list[_Found | _Nothing] = []
+    for name in vaults:
+        try:
+            sound, damaged = home.vault(name).survey(component.name)
+        except BackstayError as error:
+            troubles.append(_Nothing(component, error))
+            continue
+        troubles += [_Nothing(component, error) for error in damaged[-1:]]
+        newest = max(sound, key=taken_order, default=None)
+        if newest is not None and (best is None or taken_order(newest) > taken_order(best.point)):
+            best = _Found(component, name, newest)
+    if best is None and not troubles:
+        hint, where = f"take one: backstay backup {component.name}", listed(map(str, vaults))
+        return [_Nothing(component, NoProvenPoint(f"{component.name} has no recovery point in {where}", hint=hint))]
+    return [*([best] if best else []), *troubles]
 
 
 def _prove(home: Home, component: Component, name: VaultName, point: PointId, tier: Tier, progress: Progress) -> Proof:
@@ -266,10 +284,10 @@ def _prove(home: Home, component: Component, name: VaultName, point: PointId, ti
 # ── points ───────────────────────────────────────────────────────────────────────────────────────
 
 
-def find_point(home: Home, id: PointId) -> tuple[VaultName, Point]:
-    """The point, and a vault that has it. Raises NoSuchPoint."""
-    for name, vault in home.vaults.items():
-        for point in vault.survey()[0]:
+def find_point(home: Home, id: PointId, only: VaultName | None = None) -> tuple[VaultName, Point]:
+    """The point, and the nearest vault that has it, or `only` that one. Raises NoSuchPoint."""
+    for name, points in surveyed(home) if only is None else [(only, home.vault(only).survey()[0])]:
+        for point in points:
             if point.id == id:
                 return name, point
     raise NoSuchPoint(
@@ -281,9 +299,9 @@ def find_point(home: Home, id: PointId) -> tuple[VaultName, Point]:
 
 def newest_point(home: Home, component: ComponentName) -> tuple[VaultName, Point]:
     """Raises NoSuchPoint."""
-    found = [(point, name) for name, vault in home.vaults.items() for point in vault.survey(component)[0]]
+    found = [(point, name) for name, points in surveyed(home, component) for point in points]
     if not found:
-        known = sorted({str(point.component) for vault in home.vaults.values() for point in vault.survey()[0]})
+        known = sorted({str(point.component) for _, points in surveyed(home) for point in points})
         raise NoSuchPoint(
             f"no vault here has a point of {component}",
             detail=f"there are points of {listed(known)}" if known else "there is no point at all",
@@ -305,7 +323,7 @@ def restore_to(
             detail="nothing was written",
             hint=f"`backstay points {component}` lists those of {component}",
         )
-    vault, began = home.vault(name), home.clock.now()
+    vault, began = readable(home, name), home.clock.now()
     try:
         return Laid(found, name, lay_down(vault.open(found.id), to.absolute(), progress, over))
     except (Damaged, ObjectMissing) as error:

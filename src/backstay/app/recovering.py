@@ -6,6 +6,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass, replace
 
 from backstay import config, engine, incident, recover
+from backstay.app import reading
 from backstay.app.driving import Watch, driver, new_run
 from backstay.app.estate import SANDBOX, estate
 from backstay.app.home import PLAN_STREAM, Home
@@ -218,6 +219,8 @@ def drive(home: Home, run: RunId, eyes: Eyes, say: Callable[[str], None] = print
         raise NotSupported("this version does not read a scenario aloud yet", hint="use --mode dry")
     with _told_from_the_start(home, run, eyes.watch) as watch:
         ending = engine.drive(driver(home, watch=watch, progress=eyes.progress), world, run)
+    for line in reading.said(home):
+        say(line)
     if isinstance(ending, engine.Done):
         _afterwards(home, ending.run)
         if started.mode is Mode.DRILL:

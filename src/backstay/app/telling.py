@@ -2,31 +2,37 @@
 
 import json
 from collections.abc import Iterable, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import Any
 
-from backstay import objectives, review
+from backstay import objectives, review, spread
 from backstay.adapters import journal as journals
 from backstay.app.estate import KINDS
 from backstay.app.home import Home
+from backstay.app.reading import surveyed
 from backstay.app.under_way import UnderWay, under_way
-from backstay.errors import JournalDamaged, TailNotVerified, UnknownName
+from backstay.errors import JournalDamaged, StoreUnreachable, TailNotVerified, UnknownName
 from backstay.estimate import Estimate, Unknown
 from backstay.facts import Fact, NotVerified, Point, Proof, Proven, Recorded, Refuted, Result, write_fact
 from backstay.facts.audit import CLOCK_TOLERANCE
 from backstay.history import taken_order
 from backstay.objectives import ComponentStatus
-from backstay.values import StreamName, VaultName, listed, say_span, stamp
-from backstay.verify import content, exact
+from backstay.values import PointId, StreamName, VaultName, count, listed, say_span, stamp
+from backstay.verify import content, decisive, exact
 
 # ── points ───────────────────────────────────────────────────────────────────────────────────────
 
 
 @dataclass(frozen=True, slots=True)
 class PointRow:
+    """One point, wherever it is."""
+
     point: Point
-    vault: VaultName
+    vaults: Mapping[VaultName, str]
+    """Which vaults have it, the nearest first, and what is known of the bytes in each: as `proof`, or `copied` where
+    they were never read."""
     proof: str
     """`proven`, `refuted`, `not verified` or `unproven`."""
     why: str
@@ -35,17 +41,35 @@ class PointRow:
 def points(home: Home, components: Sequence[str]) -> list[PointRow]:
     """Every point of the vaults at hand, oldest first. Raises UnknownName for a component that neither the plan nor a
     vault knows: an empty list would say that it has no points."""
-    rows: list[PointRow] = []
-    for name, vault in home.vaults.items():
-        proofs = vault.proofs()
-        for point in vault.survey()[0]:
+    found: dict[PointId, Point] = {}
+    holders: dict[PointId, list[VaultName]] = {}
+    proofs: list[Proof] = []
+    for name, held in surveyed(home):
+        with suppress(StoreUnreachable):  # `troubles` says so
+            proofs += home.vaults[name].proofs()
+        for point in held:
             if not components or point.component in components:
-                word, why = _latest([proof for proof in proofs if proof.point == point.id])
-                rows.append(PointRow(point, name, word, why))
+                found.setdefault(point.id, point)
+                holders.setdefault(point.id, []).append(name)
+    rows = [_row_of(point, holders[point.id], [p for p in proofs if p.point == point.id]) for point in found.values()]
     for name in components:
         if all(row.point.component != name for row in rows):
             _refuse_unknown(home, name)
     return sorted(rows, key=lambda row: taken_order(row.point))
+
+
+def _row_of(point: Point, holders: Sequence[VaultName], proofs: Sequence[Proof]) -> PointRow:
+    told = decisive(point.id, proofs, holders)
+    word, why = ("unproven", "it was never restored") if told is None else result_word(told[1])
+    return PointRow(point, {vault: _seen_in(vault, point, proofs) for vault in holders}, word, why)
+
+
+def _seen_in(vault: VaultName, point: Point, proofs: Sequence[Proof]) -> str:
+    """What a proof that read this vault's own bytes says."""
+    told = decisive(point.id, [proof for proof in proofs if proof.vault == vault])
+    if told is not None:
+        return result_word(told[1])[0]
+    return "copied" if proofs else "unproven"
 
 
 def _refuse_unknown(home: Home, component: str) -> None:
@@ -58,13 +82,6 @@ def _refuse_unknown(home: Home, component: str) -> None:
         detail=f"it has points of {listed(sorted(known)) or 'nothing'}",
         hint="name one of those, or none to list them all",
     )
-
-
-def _latest(proofs: Sequence[Proof]) -> tuple[str, str]:
-    """What the newest proof says of the data; its age is another matter."""
-    if not proofs:
-        return "unproven", "it was never restored"
-    return result_word(content(max(proofs, key=lambda proof: proof.ended)))
 
 
 def result_word(result: Result) -> tuple[str, str]:
@@ -85,6 +102,9 @@ class StatusTold:
     title: str
     columns: Mapping[str, str]
     rows: tuple[tuple[str, ...], ...]
+    vaults: tuple[tuple[str, ...], ...]
+    """Component, vault, points, newest data, how far behind, when its own bytes were last read; empty for a plan with
+    one vault."""
     sentences: tuple[str, ...]
     under_way: tuple[UnderWay, ...]
     """Open runs, and recoveries that failed: on the day, what somebody who types `status` must see first."""
@@ -114,9 +134,15 @@ def status(home: Home) -> StatusTold:
         title=f"{home.plan.system.title}, {now:%Y-%m-%d %H:%M:%S} UTC",
         columns=columns,
         rows=tuple(_row(row) for row in found.components),
+        vaults=tuple(
+            _vault_row(row, one, now) for row in found.components for one in row.vaults if len(row.vaults) > 1
+        ),
         sentences=tuple(sentences),
         under_way=open_runs,
-        all_kept=not found.standing.alarms and not troubles and not any(run.live for run in open_runs),
+        all_kept=not found.standing.alarms
+        and not troubles
+        and not any(row.behind for row in found.components)
+        and not any(run.live for run in open_runs),
         plain={
             "at": stamp(now),
             "standing": found.standing.value,
@@ -139,6 +165,24 @@ def _row(row: ComponentStatus) -> tuple[str, ...]:
     )
 
 
+def _vault_row(row: ComponentStatus, one: spread.Standing, now: datetime) -> tuple[str, ...]:
+    if not one.answered:
+        return row.name, one.vault, "not known", "it does not answer", "not known", "not known"
+    lacks = f"lacks {count(len(one.lacks), 'point')}" if one.lacks else "no"
+    return (
+        row.name,
+        one.vault,
+        f"{one.points:,}",
+        "none" if one.age is None else f"{say_span(one.age)} old",
+        f"{say_span(one.behind)}, {lacks}" if one.behind and one.lacks else lacks,
+        "never" if one.read is None else f"{result_word(content(one.read))[0]} {_ago(now - one.read.ended)}",
+    )
+
+
+def _ago(age: timedelta) -> str:
+    return "in the future" if age < -CLOCK_TOLERANCE else f"{say_span(max(age, timedelta()))} ago"
+
+
 def _target(target: timedelta | None) -> str:
     return "not promised" if target is None else exact(target)
 
@@ -150,8 +194,7 @@ def _actual(actual: timedelta | NotVerified) -> str:
 def _proof(row: ComponentStatus) -> str:
     if row.proof_result is None or row.proof_age is None:
         return "never"
-    ago = "in the future" if row.proof_age < -CLOCK_TOLERANCE else f"{say_span(max(row.proof_age, timedelta()))} ago"
-    return f"{result_word(row.proof_result)[0]} {ago}"
+    return f"{result_word(row.proof_result)[0]} {_ago(row.proof_age)}"
 
 
 def _plain(row: ComponentStatus) -> dict[str, Any]:
@@ -175,6 +218,21 @@ def _plain(row: ComponentStatus) -> dict[str, Any]:
         },
         "standing": row.standing.value,
         "says": list(row.says),
+        "vaults": [_plain_vault(one) for one in row.vaults],
+    }
+
+
+def _plain_vault(one: spread.Standing) -> dict[str, Any]:
+    return {
+        "vault": one.vault,
+        "answered": one.answered,
+        "points": one.points,
+        "newest_point": one.newest.id if one.newest else None,
+        "age_s": _seconds(one.age),
+        "behind_s": _seconds(one.behind),
+        "lacks": [point.id for point in one.lacks],
+        "read": result_word(content(one.read))[0] if one.read else None,
+        "read_at": stamp(one.read.ended) if one.read else None,
     }
 
 

@@ -69,7 +69,9 @@ def bootstrap(
     page.say("next:")
     for step in arrived.next_steps:
         page.say(f"  {here}{step}")
-    found = [{"vault": row.vault, "proof": row.proof, "why": row.why, "point": plain(row.point)} for row in rows]
+    found = [
+        {"vaults": plain(row.vaults), "proof": row.proof, "why": row.why, "point": plain(row.point)} for row in rows
+    ]
     page.done(bootstrapping.told(arrived) | {"said": page.said, "points": found})
     if arrived.codes:
         raise Failed(min(arrived.codes))

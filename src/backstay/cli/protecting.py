@@ -1,6 +1,6 @@
 """Chapter two: taking points, looking at them, proving them, laying one down."""
 
-from collections.abc import Generator, Sequence
+from collections.abc import Generator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -18,6 +18,7 @@ if TYPE_CHECKING:
     from backstay.app.telling import PointRow
     from backstay.cli.printing import Page
     from backstay.ports import Progress
+    from backstay.values import VaultName
 
 
 def register(app: App) -> None:
@@ -95,7 +96,7 @@ def points(*components: str, vault: VaultAddress = None, common: Common = HERE) 
         page.say(f"✘ {trouble.said}", "bold red")
     if not rows and not troubles:
         page.say("there are no recovery points yet; take some with `backstay backup`")
-    listed = [{"vault": r.vault, "proof": r.proof, "why": r.why, **_plain(r.point)} for r in rows]
+    listed = [{"vaults": _plain(r.vaults), "proof": r.proof, "why": r.why, **_plain(r.point)} for r in rows]
     page.done({"points": listed, "troubles": [trouble.said for trouble in troubles]})
     if troubles:
         raise Failed(troubles[0].code)
@@ -106,28 +107,36 @@ def say_points(page: "Page", home: "Home", rows: "Sequence[PointRow]") -> None:
     from backstay.values import say_size
 
     now = home.clock.now()
-    left, right = "left", "right"
-    columns = {"point": left, "component": left, "data until": left, "age": right, "size": right, "stored": right}
-    columns["proof"] = left
     several = len(home.vaults) > 1
-    if several:
-        columns["vault"] = "left"
+    left, right = "left", "right"
+    columns = {"point": left, "component": left, "data until": left, "age": right, "size": right}
+    # What was stored for it is of one vault: where there are several, their names need the room.
+    columns |= {"proof": left, "vaults": left} if several else {"stored": right, "proof": left}
     cells = (
         (r.point.id, r.point.component, local(r.point.moment), _age(now - r.point.moment),
-         say_size(r.point.size_bytes), say_size(r.point.stored_bytes), r.proof, *([r.vault] if several else []))
+         say_size(r.point.size_bytes),
+         *([r.proof, _holders(r.vaults)] if several else [say_size(r.point.stored_bytes), r.proof]))
         for r in rows
     )  # fmt: skip
     page.table("Recovery points", columns, cells)
+
+
+def _holders(vaults: "Mapping[VaultName, str]") -> str:
+    """`local, off-site (copied)`: in brackets, what is known of a vault's own bytes where the proof was of others."""
+    return ", ".join(f"{name} ({word})" if word in ("copied", "refuted") else name for name, word in vaults.items())
 
 
 def verify(
     *components: str,
     point: str | None = None,
     tier: Literal["bytes", "sample", "full"] = "full",
+    vault: str | None = None,
     details: Annotated[bool, Parameter(negative="")] = False,
     common: Common = HERE,
 ) -> None:
     """Prove the newest point of every component: restore it into a throw-away place, and ask it the plan's questions.
+    It is read from the first vault that has it: a copy is the same bytes, but whether a vault still has them all is
+    known only of the one that was read. Name the others with --vault, now and then.
 
     Exits with 34 when a point is refuted, 35 when something could not be checked.
 
@@ -141,6 +150,8 @@ def verify(
         Prove this point instead of the newest.
     tier
         `bytes` reads every byte, `sample` restores and looks at a part, `full` at everything.
+    vault
+        Read from this vault of the plan: the newest point that it has.
     details
         Spell out every check, also of those that passed.
     """
@@ -150,7 +161,12 @@ def verify(
     page = Page(common)
     home = page.home()
     came = protecting.prove(
-        home, components, lambda title: work_screen(page, home.clock.elapsed, title), point=point, tier=tier
+        home,
+        components,
+        lambda title: work_screen(page, home.clock.elapsed, title),
+        point=point,
+        tier=tier,
+        vault=vault,
     )
     for one in came:
         _say_proof(page, one, details)
@@ -200,7 +216,7 @@ def restore(
     vault
         A vault by its address, without a plan: a folder, s3://…, gs://… or az://….
     """
-    from backstay.app import protecting
+    from backstay.app import protecting, reading
     from backstay.app.laying import Over
     from backstay.cli.printing import Page, local
     from backstay.errors import Usage
@@ -217,9 +233,13 @@ def restore(
     p = laid.point
     page.say(f"✔ {p.component} as of {local(p.moment)} UTC ({p.newest_source}) is in {to}")
     page.say(f"  {count(p.files, 'file')}, {say_size(p.size_bytes)}, from point {p.id} in {laid.vault}")
+    helped = reading.said(home)
+    for line in helped:
+        page.say(f"✘ {line}", "bold red")
     for line in laid.next_steps:
         page.say(f"  {line}")
-    page.done({"point": _plain(p), "vault": laid.vault, "to": str(to), "next": list(laid.next_steps)})
+    answer = {"point": _plain(p), "vault": laid.vault, "to": str(to), "next": list(laid.next_steps)}
+    page.done(answer | {"troubles": helped})
 
 
 def _age(age: "timedelta") -> str:

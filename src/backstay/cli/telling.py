@@ -23,7 +23,11 @@ def status(*, common: Common = HERE) -> None:
     measured, and a plain sentence where a promise is broken, unproven or unknown.
 
     Runs that have not ended stand above it: who drives them, whom they wait for, how to go on.
-    Exits with 65 when a promise is broken or cannot be shown to be kept, and while a recovery is open.
+    With several vaults, a second table says what each of them has, how far it is behind, and when its own bytes were
+    last read by a proof.
+
+    Exits with 65 when a promise is broken or cannot be shown to be kept, when a vault is behind, and while a recovery
+    is open.
 
     Example: `backstay status --json`
     """
@@ -38,6 +42,9 @@ def status(*, common: Common = HERE) -> None:
         for line in rest:
             page.say(f"  {line}")
     page.table(told.title, told.columns, told.rows)
+    if told.vaults:
+        columns = ("component", "vault", "points", "newest data", "behind", "read there")
+        page.table("What each vault has", dict.fromkeys(columns, "left"), told.vaults)
     for sentence in told.sentences:
         page.say(sentence)
     page.done(told.plain)

@@ -7,7 +7,7 @@ from collections.abc import Collection
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 
-from backstay import drill, estimate, protect
+from backstay import drill, estimate, protect, spread
 from backstay.facts import NotVerified, Point, Proof, Refuted, Result
 from backstay.history import History, rpo_actual, rto_actual
 from backstay.objectives.promises import (
@@ -52,6 +52,10 @@ class ComponentStatus:
     rto: Rto
     says: tuple[str, ...]
     """A sentence for everything that is broken, unproven, unknown or overdue; empty when all is well."""
+    vaults: tuple[spread.Standing, ...]
+    """How each of its vaults stands with it, in the plan's order."""
+    behind: tuple[str, ...]
+    """A sentence for each vault that does not have what it should have. They are among `says`."""
 
     @property
     def standing(self) -> Standing:
@@ -82,7 +86,8 @@ def status(plan: Plan, history: History, now: datetime, can: Collection[str] = C
     ]
     says += [drill.say_due(late) for late in drill.due(plan, history, now)]
     standing = worst([row.standing for row in rows] + [whole_rto.judged.standing])
-    return Status(now, rows, whole_rto, whole_rpo, tuple(says), standing, _sentence(rows, whole_rto) + _gaps(plan))
+    sentence = _sentence(rows, whole_rto) + _behind(rows) + _gaps(plan)
+    return Status(now, rows, whole_rto, whole_rpo, tuple(says), standing, sentence)
 
 
 def component_status(
@@ -101,7 +106,9 @@ def component_status(
         cannot = Judged(Standing.UNKNOWN, f"this version cannot back up {component.kind}: nothing of it is protected")
         data = Rpo(data.target, data.actual, data.forecast, cannot)
         time = Rto(time.target, time.actual, time.run, time.forecast, cannot)
-    says = [*_promises(data, time), *_passed_over(usable)]
+    vaults = spread.standings(plan, component, history, now)
+    behind = tuple(said for one in vaults if (said := spread.say(one, now, promised.rpo)))
+    says = [*_promises(data, time), *_passed_over(usable), *behind]
     if supported:
         says += _care(plan, component, history, now)
     return ComponentStatus(
@@ -117,6 +124,8 @@ def component_status(
         rpo=data,
         rto=time,
         says=tuple(dict.fromkeys(says)),
+        vaults=vaults,
+        behind=behind,
     )
 
 
@@ -152,7 +161,7 @@ def _care(plan: Plan, component: Component, history: History, now: datetime) -> 
     ):
         says.append(f"the last attempt failed at {say_moment(failed[-1][0])}: {failed[-1][1].why}")
     if newest is not None:
-        told = decisive(newest.id, history.proofs)
+        told = decisive(newest.id, history.proofs, history.vaults_of(newest.id))
         if told is not None and isinstance(told[1], Refuted):
             says.append(f"the newest point was refuted at {say_moment(told[0].ended)}: {told[1].why}")
         match stale(told[0] if told else None, newest, component.prove, now):
@@ -242,6 +251,13 @@ def _sentence(rows: tuple[ComponentStatus, ...], whole: Rto) -> str:
         return "every promise is kept" if kept else "nothing was promised"
     made = sum(1 for standing in judged if standing is not Standing.NOT_PROMISED)
     return f"{kept} of {count(made, 'promise')} kept, {listed(parts)}"
+
+
+def _behind(rows: tuple[ComponentStatus, ...]) -> str:
+    late = dict.fromkeys(one.vault for row in rows for one in row.vaults if row.behind and one.lacks)
+    if not late:
+        return ""
+    return f"; {listed(map(str, late))} {'is' if len(late) == 1 else 'are'} behind"
 
 
 def _gaps(plan: Plan) -> str:

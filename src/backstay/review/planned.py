@@ -27,7 +27,7 @@ from backstay.review.tree import (
     Text,
     inlines,
 )
-from backstay.values import ScenarioName, listed, say_moment, say_size, say_span
+from backstay.values import ScenarioName, count, listed, say_moment, say_size, say_span
 from backstay.verify import exact
 
 MONTH = timedelta(days=365.25 / 12)
@@ -152,15 +152,32 @@ def strategy(plan: Plan, status: Status) -> Section:
             (vault.name, Code(str(vault.url)), marks.period(vault.keep), _lock(vault)) for vault in plan.vaults.values()
         ),
     )
+    where: list[Block] = [vaults]
+    if len(plan.vaults) > 1:
+        where.append(_by_vault(status))
+    where.append(Paragraph("Every recovery point is encrypted before it leaves this machine, and signed."))
     return Section(
         "Backup Strategy",
-        (
-            Section("Backup Components", (components,)),
-            Section(
-                "Where they are kept",
-                (vaults, Paragraph("Every recovery point is encrypted before it leaves this machine, and signed.")),
-            ),
-        ),
+        (Section("Backup Components", (components,)), Section("Where they are kept", tuple(where))),
+    )
+
+
+def _by_vault(status: Status) -> Table:
+    """Each point is taken once, and copied: what each vault has of that, on the day of the document."""
+    rows: list[tuple[Text, ...]] = []
+    for row in status.components:
+        for one in row.vaults:
+            if not one.answered:
+                rows.append((row.name, one.vault, marks.unknown("it did not answer"), "not known", "not known"))
+                continue
+            newest: Text = say_moment(one.newest.moment) if one.newest else Mark("fail", "none")
+            lacks: Text = Mark("fail", f"lacks {count(len(one.lacks), 'point')}") if one.lacks else Mark("pass", "all")
+            read = say_moment(one.read.ended) if one.read else "never: what is there was copied"
+            rows.append((row.name, one.vault, lacks, newest, read))
+    return Table(
+        "What each vault has",
+        ("Component", "Vault", "Of what it should have", "Newest data", "Its own bytes were last read by a proof"),
+        tuple(rows),
     )
 
 

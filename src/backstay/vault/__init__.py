@@ -6,6 +6,7 @@ and `trees` (what a point consists of), `lanes` and `writer` (making one), `read
 `repository` (the Vault), `letters` (the plan's secrets).
 """
 
+from backstay.vault.backed import Backed as Backed
 from backstay.vault.checks import Finding as Finding
 from backstay.vault.checks import check as check
 from backstay.vault.family import join as join
@@ -24,6 +25,6 @@ from backstay.vault.repository import Repository as Repository
 from backstay.vault.repository import open_vault as open_vault
 
 __all__ = [
-    "Finding", "Keyring", "Passphrase", "Recipient", "Repository", "SealedSecrets", "check", "create", "is_sealed",
-    "join", "new_key", "open_secrets", "open_vault", "refuse_strangers", "seal_secrets", "sealed_secrets",
+    "Backed", "Finding", "Keyring", "Passphrase", "Recipient", "Repository", "SealedSecrets", "check", "create",
+    "is_sealed", "join", "new_key", "open_secrets", "open_vault", "refuse_strangers", "seal_secrets", "sealed_secrets",
 ]  # fmt: skip

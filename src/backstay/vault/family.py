@@ -97,10 +97,14 @@ def _sound(source: Store, listed: Listed, kind: str, opened: Opened) -> bytes | 
         return None
 
 
+def same_family(one: Repository, other: Repository) -> bool:
+    """Whether what is sealed for one of them opens in the other."""
+    return (one.opened.family, one.opened.root) == (other.opened.family, other.opened.root)
+
+
 def refuse_strangers(one: Repository, other: Repository) -> None:
-    """Raises NotSupported when what is sealed for one of them does not open in the other; or when they
-    are one vault that was named twice."""
-    if (one.opened.family, one.opened.root) != (other.opened.family, other.opened.root):
+    """Raises NotSupported for vaults of two families, or when they are one vault that was named twice."""
+    if not same_family(one, other):
         raise NotSupported(
             f"the vaults {one.name} and {other.name} are of two families: nothing can be copied between them as it is",
             detail="each was made by itself, with keys of its own; what is sealed for one does not open in the other",

@@ -12,7 +12,7 @@ from backstay.facts import Point
 from backstay.ports import Kind, Stored
 from backstay.vault.nodes import Chunk, Content, Item, Small, Stream, Target
 from backstay.vault.packs import Place
-from backstay.vault.shelf import Shelf, damaged
+from backstay.vault.shelf import ELSEWHERE, Shelf, damaged
 from backstay.vault.streams import StreamMap
 from backstay.vault.trees import Tree, shown
 
@@ -42,6 +42,7 @@ class Fetching:
 
     def __init__(self, shelf: Shelf, point: Point, root: Content) -> None:
         self.point, self.shelf, self.tree = point, shelf, Tree(shelf, root)
+        self._others = tuple(Fetching(other, point, root) for other in shelf.others)
 
     def find(self, path: str) -> Item:
         """Raises NoSuchPoint when nothing is there."""
@@ -90,7 +91,26 @@ class Fetching:
             else:
                 raise self._contradiction()
         for run in runs(sorted(places)):
-            yield from self._fetch_run(run, places)
+            yield from self._fetch_anywhere(run, places) if self._others else self._fetch_run(run, places)
+
+    def _fetch_anywhere(self, run: list[Place], places: dict[Place, list[Located]]) -> Iterator[Fetched]:
+        """What one vault cannot give comes from the next. Each chunk is verified, whoever has it. Raises what the
+        nearest met."""
+        left = {place: list(places[place]) for place in run}
+        first: BackstayError | None = None
+        asked = self.shelf.asked()
+        for fetching in (one for one in (self, *self._others) if one.shelf in asked):
+            wanted = {place: list(located) for place, located in left.items() if located}
+            try:
+                for located, data in fetching._fetch_run(list(wanted), wanted):
+                    left[_place_of(located)].remove(located)
+                    yield located, data
+                return
+            except ELSEWHERE as error:
+                fetching.shelf.meet(error)
+                first = first or error
+        assert first is not None, "somebody was asked"
+        raise first
 
     def _fetch_run(self, run: list[Place], places: dict[Place, list[Located]]) -> Iterator[Fetched]:
         start = run[0].offset
@@ -150,6 +170,11 @@ class Fetching:
             detail=f"{error.message}; {error.detail}" if error.detail else error.message,
             hint=error.hint or "restore an older point, or the same one from another vault",
         )
+
+
+def _place_of(located: Located) -> Place:
+    assert located.chunk.place is not None, "zeros are fetched from nowhere"
+    return located.chunk.place
 
 
 def stored(path: str, item: Item) -> Stored:

@@ -12,7 +12,7 @@ from typing import TypeVar
 import zstandard
 from blake3 import blake3
 
-from backstay.errors import Damaged, ObjectMissing
+from backstay.errors import AccessDenied, BackstayError, Damaged, ObjectMissing, StoreUnreachable
 from backstay.ports import Key, Store, versioned
 from backstay.values import ComponentName
 from backstay.vault import names
@@ -63,11 +63,22 @@ class Recent:
             self._held.clear()
 
 
+ELSEWHERE = (Damaged, ObjectMissing, StoreUnreachable, AccessDenied)
+"""What one vault can meet, and another one of its family need not."""
+
+Noticed = Callable[[BackstayError], None]
+
+
 class Shelf:
-    """The packs of one component."""
+    """The packs of one component in one vault."""
 
     def __init__(self, store: Store, opened: Opened, component: ComponentName) -> None:
         self.store, self.opened, self.component = store, opened, component
+        self.others: tuple[Shelf, ...] = ()
+        """Of other vaults of the family: what this one cannot give is read there, for it is the same."""
+        self.notice: Noticed | None = None
+        """Told of the first thing that this one could not give, where there are others."""
+        self._away = self._told = False
         self._ciphers, self._nodes = Recent(4096), Recent(64)
         self.index = Index(store, opened, component)
         self._local = threading.local()
@@ -160,13 +171,38 @@ class Shelf:
         self._ciphers.forget()
         return True
 
+    def asked(self) -> "tuple[Shelf, ...]":
+        """Whom to ask, the nearest first: not again one that has not answered, unless none has."""
+        every = (self, *self.others)
+        return tuple(shelf for shelf in every if not shelf._away) or every
+
+    def meet(self, error: BackstayError) -> None:
+        """It could not give something, and another one is asked."""
+        self._away = self._away or isinstance(error, StoreUnreachable | AccessDenied)
+        if not self._told and self.notice is not None:
+            self._told = True
+            self.notice(error)
+
     def node(self, ref: Ref) -> bytes:
-        """The bytes of a node, verified. Raises Damaged, ObjectMissing."""
+        """The bytes of a node, verified. Raises Damaged, ObjectMissing: what the nearest met."""
+        if not self.others:
+            return self._node(ref)
+        first: BackstayError | None = None
+        for shelf in self.asked():
+            try:
+                return shelf._node(ref)
+            except ELSEWHERE as error:
+                shelf.meet(error)
+                first = first or error
+        assert first is not None, "somebody was asked"
+        raise first
+
+    def _node(self, ref: Ref) -> bytes:
         try:
             return self.node_at(ref.id, ref.place)
         except (Damaged, ObjectMissing) as error:
             if self.unveiled(names.node_pack(self.component, ref.place.pack)):
-                return self.node(ref)
+                return self._node(ref)
             return self.node_at(ref.id, self.elsewhere(ref.id, ref.place, error, What.NODES)[0])
 
     def node_at(self, id: bytes, place: Place) -> bytes:

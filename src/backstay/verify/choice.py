@@ -5,8 +5,8 @@ forensics, one that was refuted, or one from a line of history that was given up
 comes back with its reason: on the worst day somebody will ask why the newest one was not taken.
 """
 
-from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
+from collections.abc import Collection, Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 from typing import assert_never
 
@@ -26,7 +26,8 @@ class PassedOver:
 
 @dataclass(frozen=True, slots=True)
 class Chosen:
-    """The point to use. `because` is a sentence for the timeline; `vault` is where it was proven, if it was."""
+    """The point to use. `because` is a sentence for the timeline; `vault` is the nearest that has it and is not known
+    to have lost bytes of it; where it is not known who has it, the one in which it was proven, if it was."""
 
     point: Point
     because: str
@@ -51,11 +52,17 @@ class Candidates:
     proofs: tuple[Proof, ...] = ()
     holds: tuple[Hold, ...] = ()
     line: Line = Line()
+    held: Mapping[PointId, tuple[VaultName, ...]] = field(default_factory=dict[PointId, tuple[VaultName, ...]])
+    """The vaults that have each point, the nearest first."""
 
 
 def candidates(history: History, component: ComponentName) -> Candidates:
+    held: dict[PointId, tuple[VaultName, ...]] = {}
+    for one in history.points:
+        if one.point.component == component:
+            held[one.point.id] = (*held.get(one.point.id, ()), one.vault)
     return Candidates(
-        history.points_of(component), history.proofs_of(component), history.holds, history.line(component)
+        history.points_of(component), history.proofs_of(component), history.holds, history.line(component), held
     )
 
 
@@ -89,14 +96,19 @@ def stale(proof: Proof | None, point: Point, rule: Prove, now: datetime) -> Stal
     return Fresh()
 
 
-def decisive(point: PointId, proofs: Iterable[Proof]) -> tuple[Proof, Result] | None:
+def decisive(
+    point: PointId, proofs: Iterable[Proof], holders: Collection[VaultName] = ()
+) -> tuple[Proof, Result] | None:
     """The newest proof that says yes or no about the data; else the newest that says why it could not tell. A yes
     counts only against a no that looked no closer: a sample does not see what a full proof saw.
 
     Damage in a vault can be healed. When all bytes were read since, and each was what was written, the no that stood
-    on them alone is taken back, and what was said before holds again: it was said about the same bytes."""
+    on them alone is taken back, and what was said before holds again: it was said about the same bytes. Nor does it
+    count while another one of the vaults that have the point, its `holders`, is not known to have lost any."""
     own = sorted((proof for proof in proofs if proof.point == point), key=lambda proof: proof.ended, reverse=True)
     own = [proof for number, proof in enumerate(own) if not _healed(proof, own[:number])]
+    if set(holders) - spoilt_in(point, own):
+        own = [proof for proof in own if not only_bytes_failed(proof)]
     judged = [(proof, content(proof)) for proof in own]
     clear = [pair for pair in judged if not isinstance(pair[1], NotVerified)]
     if clear and isinstance(clear[0][1], Proven):
@@ -105,6 +117,13 @@ def decisive(point: PointId, proofs: Iterable[Proof]) -> tuple[Proof, Result] | 
         if found is not None and isinstance(found[1], Refuted):
             return found
     return next(iter(clear or judged), None)
+
+
+def spoilt_in(point: PointId, proofs: Iterable[Proof]) -> set[VaultName]:
+    """Vaults that are known to have lost bytes of the point, and were not healed since."""
+    own = sorted((proof for proof in proofs if proof.point == point), key=lambda proof: proof.ended, reverse=True)
+    lost = (proof for number, proof in enumerate(own) if only_bytes_failed(proof) and not _healed(proof, own[:number]))
+    return {proof.vault for proof in lost}
 
 
 def _healed(proof: Proof, later: Sequence[Proof]) -> bool:
@@ -168,35 +187,48 @@ def _ahead(point: Point) -> str:
 
 
 def _judged(point: Point, origin: str, among: Candidates, now: datetime) -> Chosen | str:
-    told = decisive(point.id, among.proofs)
+    told = decisive(point.id, among.proofs, among.held.get(point.id, ()))
     age = f"{exact(max(now - point.moment, timedelta()))} old"
+    vault = _nearest(point.id, among, told)
     if told is None:
         if origin == "newest":
-            return Chosen(point, f"the newest point, {age}; it was never proved")
+            return Chosen(point, f"the newest point, {age}; it was never proved", vault=vault)
         return "it was never proved"
     proof, result = told
     match result:
         case Proven():
             kind = {"proven": "newest proven", "newest": "newest", "clean": "newest clean and proven"}[origin]
-            because = f"the {kind} point, {age}, proven at {say_moment(proof.ended)}"
+            because = f"the {kind} point, {age}, proven at {say_moment(proof.ended)}{_elsewhere(proof, vault)}"
             if complaints := late(proof):
                 because += f"; sound, but not in time: {'; '.join(complaints)}"
-            return Chosen(point, because, vault=proof.vault)
+            return Chosen(point, because, vault=vault)
         case Refuted(why):
             return f"refuted at {say_moment(proof.ended)}: {why}"
         case NotVerified(why):
             if origin == "newest":
-                return Chosen(point, f"the newest point, {age}; not verified: {why}", vault=proof.vault)
+                return Chosen(point, f"the newest point, {age}; not verified: {why}", vault=vault)
             return f"not verified: {why}"
         case _:
             assert_never(result)
+
+
+def _nearest(point: PointId, among: Candidates, told: tuple[Proof, Result] | None) -> VaultName | None:
+    holders = among.held.get(point, ())
+    spoilt = spoilt_in(point, among.proofs)
+    sound = [vault for vault in holders if vault not in spoilt]
+    return next(iter(sound or holders), told[0].vault if told else None)
+
+
+def _elsewhere(proof: Proof, vault: VaultName | None) -> str:
+    """A proof counts for the point, and is not a look at the bytes of every copy: it is said which one was read."""
+    return "" if vault in (None, proof.vault) else f" from {proof.vault}"
 
 
 def _named(id: str, among: Candidates, now: datetime) -> Chosen | NoneGood:
     point = next((point for point in among.points if point.id == id), None)
     if point is None:
         return NoneGood(f"there is no recovery point {id}")
-    told = decisive(point.id, among.proofs)
+    told = decisive(point.id, among.proofs, among.held.get(point.id, ()))
     if told is not None and isinstance(told[1], Refuted):
         return NoneGood(f"the point {id} was refuted", (PassedOver(point.id, told[1].why),))
     said = [f"named by a person, {exact(max(now - point.moment, timedelta()))} old"]
@@ -207,4 +239,4 @@ def _named(id: str, among: Candidates, now: datetime) -> Chosen | NoneGood:
         said.append(f"proven at {say_moment(told[0].ended)}" if sure else "not verified")
     if (bar := barred(point, among.holds, among.line)) is not None:
         said.append(bar)
-    return Chosen(point, "; ".join(said), vault=told[0].vault if told else None)
+    return Chosen(point, "; ".join(said), vault=_nearest(point.id, among, told))
