@@ -10,8 +10,10 @@ from typing import TypeVar
 
 from backstay.errors import Damaged
 from backstay.ports import Key, Store, versioned
+from backstay.vault.frames import LARGEST_SEALED, FrameKind
 
 T = TypeVar("T")
+LARGEST_BOX = LARGEST_SEALED[FrameKind.BODY] + 4096
 
 
 def pinned(store: Store, key: Key) -> bool:
@@ -21,10 +23,11 @@ def pinned(store: Store, key: Key) -> bool:
 
 
 def read(store: Store, key: Key, parse: Callable[[bytes], T]) -> T:
-    """What `parse` makes of an object. Raises what `parse` raises, Damaged only when the first version is."""
+    """What `parse` makes of an object. Raises what `parse` raises, Damaged only when the first version is. No more is
+    fetched than the longest box has: who cannot seal could still put terabytes under a name of ours."""
     try:
-        return parse(store.get(key))
+        return parse(store.get(key, 0, LARGEST_BOX))
     except Damaged:
         if not pinned(store, key):
             raise
-        return parse(store.get(key))
+        return parse(store.get(key, 0, LARGEST_BOX))

@@ -44,9 +44,11 @@ class FrameKind(IntEnum):
 
 
 LARGEST_PLAIN = {
-    FrameKind.DATA: 4 << 20, FrameKind.NODE: 16 << 20, FrameKind.INDEX: 16 << 20, FrameKind.BODY: 256 << 20,
+    FrameKind.DATA: 4 << 20, FrameKind.NODE: 16 << 20, FrameKind.INDEX: 16 << 20, FrameKind.BODY: 64 << 20,
 }  # fmt: skip
 """A frame that says to be larger is not ours: nobody makes us set aside more memory than this."""
+LARGEST_SEALED = {kind: size + size // 128 + 4096 for kind, size in LARGEST_PLAIN.items()}
+"""The same, of what is stored: what does not compress grows a little. A hint that asks for more is not followed."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -24,6 +24,7 @@ from backstay.vault import names
 from backstay.vault.codec import Cursor
 from backstay.vault.frames import (
     FRAME_HEAD,
+    LARGEST_SEALED,
     TAG_SIZE,
     Cipher,
     FrameKind,
@@ -183,6 +184,8 @@ def read_contents(store: Store, opened: Opened, key: Key, size_bytes: int) -> Co
     del digest, magic
     if end != trailer(pack, offset, length, frames) or offset + length + _TRAILER.size != size_bytes:
         raise ValueError("its end is cut off or changed")
+    if length > LARGEST_SEALED[FrameKind.INDEX]:
+        raise ValueError("its index is longer than any may be")
     frame = store.get(key, offset, length)
     plain = index_cipher(opened, head).open(FrameKind.INDEX, frame, zstandard.ZstdDecompressor())
     contents = _read_index(plain, head, head_length, size_bytes)
@@ -203,6 +206,8 @@ def _read_index(plain: bytes, head: Head, start: int, size_bytes: int) -> Conten
     owners, ats, sizes = (cursor.column(pieces, "I") for _ in range(3))
     cursor.finish()
     places: list[Place] = []
+    if lengths and max(lengths) > LARGEST_SEALED[FrameKind.NODE]:
+        raise ValueError("its index has a frame that is longer than any may be")
     for length in lengths:
         places.append(Place(head.id, head.epoch, start, length))
         start += length

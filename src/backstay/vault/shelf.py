@@ -16,7 +16,7 @@ from backstay.errors import AccessDenied, BackstayError, Damaged, ObjectMissing,
 from backstay.ports import Key, Store, versioned
 from backstay.values import ComponentName
 from backstay.vault import names
-from backstay.vault.frames import Cipher, FrameKind, Head, What, cipher, head_size, read_head
+from backstay.vault.frames import LARGEST_SEALED, Cipher, FrameKind, Head, What, cipher, head_size, read_head
 from backstay.vault.index import Index
 from backstay.vault.keys import Opened
 from backstay.vault.nodes import (
@@ -105,6 +105,8 @@ class Shelf:
     def read(self, place: Place, start: int, length: int) -> bytes:
         """Raw bytes of a data pack, exactly `length`. Raises Damaged when it is too short, ObjectMissing."""
         key = self.data_key(place)
+        if place.length > LARGEST_SEALED[FrameKind.DATA]:
+            raise damaged(key, self.component, "its frame is longer than any may be", place)
         try:
             data = self.store.get(key, start, length)
         except ObjectMissing:
@@ -207,6 +209,8 @@ class Shelf:
 
     def node_at(self, id: bytes, place: Place) -> bytes:
         key = names.node_pack(self.component, place.pack)
+        if place.length > LARGEST_SEALED[FrameKind.NODE]:
+            raise damaged(key, self.component, "its frame is longer than any may be", place)
         frame = self.store.get(key, place.offset, place.length)
         # The head of a node pack follows from its name: it need not be read.
         head = Head(What.NODES, place.epoch, self.opened.family, place.pack, self.component)
