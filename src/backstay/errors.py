@@ -323,6 +323,12 @@ class ObjectLocked(BackstayError):
     code = 72
 
 
+class NotPruned(BackstayError):
+    """Nothing was deleted, because what may go could not be told for certain."""
+
+    code = 73
+
+
 class NotCopied(BackstayError):
     """A vault does not have every recovery point that it should have."""
 

@@ -6,7 +6,7 @@ a damaged past must not stop a sound present.
 """
 
 import threading
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 
 from backstay.errors import BackstayError, Damaged, ObjectMissing, WrongKey
 from backstay.ports import Cutter
@@ -64,6 +64,11 @@ class Base:
 
     def _stands(self, pack: bytes) -> bool:
         return pack in self._present or (pack in self._moves and all(new in self._present for new in self._moves[pack]))
+
+    def stands_for(self, packs: Iterable[bytes]) -> set[bytes]:
+        """Those packs; for one that was moved and is gone, those that have now what was used of it."""
+        gone = {old for old in self._moves if old not in self._present}
+        return {now for pack in packs for now in (self._moves[pack] if pack in gone else (pack,))}
 
     def now(self, id: bytes, place: Place | None, at: int, what: What = What.DATA) -> tuple[Place | None, int] | None:
         """Where a chunk is now, as far as a listing and the index can tell. None: it is gone."""

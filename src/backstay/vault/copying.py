@@ -26,7 +26,10 @@ from backstay.vault import names
 from backstay.vault.boxes import open_box, seal_json
 from backstay.vault.carrying import Carrier, never
 from backstay.vault.family import refuse_strangers, spread_statements
+from backstay.vault.index import newest
+from backstay.vault.living import Moves
 from backstay.vault.marks import condemned
+from backstay.vault.moving import adopt
 from backstay.vault.packs import parse_key
 from backstay.vault.repository import Repository
 
@@ -132,7 +135,7 @@ class _Copy:
         """Until the target has every pack that the point needs, and no pruner there is about to take one."""
         for attempt in range(ROUNDS):
             try:
-                needed = set(self._source.packs_of(self._point.id))
+                needed, moved = self._needed()
                 self._carry(self._lacking(needed))
             except ObjectMissing:
                 self._record()  # it was ended in the source meanwhile: that is said, and nothing else
@@ -147,12 +150,23 @@ class _Copy:
                     hint="copy again when it is done: they are copied anew",
                 )
             if not self._lacking(needed):
+                adopt(self._target, self._point.component, moved)
                 return
         raise Lapsed(
             f"a pruner of the vault {self._target.name} takes away what is copied there",
             detail=f"the packs of {self._point.id} were missing again, {ROUNDS} times",
             hint="copy again when it is done",
         )
+
+    def _needed(self) -> tuple[set[bytes], Moves]:
+        """The packs to have in the target; and what of the point's list was moved in the source, and is nowhere any
+        more: then the target is told where its content is."""
+        listed, component = set(self._source.packs_of(self._point.id)), self._point.component
+        gone = listed - packs_in(self._source, component, listed).keys()
+        gone -= packs_in(self._target, component, gone).keys()
+        index = newest(self._source.store, self._source.opened, component) if gone else None
+        moved = {old: index.moves[old] for old in gone if old in index.moves} if index else {}
+        return (listed - moved.keys()) | {new for targets in moved.values() for new in targets}, moved
 
     def _lacking(self, needed: set[bytes]) -> list[Listed]:
         """Packs of the source that the target does not have. Raises ObjectMissing for one that neither has; Damaged for

@@ -115,7 +115,7 @@ class Cipher:
         self._aead, self._prefix = AESGCM(key), address
 
     def seal_into(
-        self, buffer: memoryview, at: int, kind: int, ordinal: int, plain_size: int, compressed: bytes
+        self, buffer: memoryview, at: int, kind: int, ordinal: int, plain_size: int, compressed: bytes | memoryview
     ) -> int:
         """Write one frame at `at`; returns its length. The caller sees to it that an ordinal is used once."""
         sealed_size = len(compressed) + TAG_SIZE
@@ -140,6 +140,12 @@ class Cipher:
     ) -> bytes:
         """The plaintext of one frame that fills `frame` exactly. Raises ValueError. The seal is opened in `room`,
         where that is large enough, without asking for memory: one thread at a time."""
+        return inflated(*self.unseal(kind, frame, room), inflate)
+
+    def unseal(
+        self, kind: FrameKind, frame: bytes | memoryview, room: memoryview | None = None
+    ) -> tuple[memoryview, int]:
+        """The same, still compressed, and the length that it says to have before that. Raises ValueError."""
         if len(frame) < FRAME_HEAD.size + TAG_SIZE:
             raise ValueError("cut short")
         head = bytes(frame[: FRAME_HEAD.size])
@@ -158,7 +164,7 @@ class Cipher:
             self._aead.decrypt_into(nonce(ordinal), frame[FRAME_HEAD.size :], self._prefix + head, opened)
         except InvalidTag:
             raise ValueError("its bytes were changed (its seal is broken)") from None
-        return inflated(opened, plain_size, inflate)
+        return opened, plain_size
 
 
 def inflated(compressed: bytes | memoryview, plain_size: int, inflate: zstandard.ZstdDecompressor) -> bytes:

@@ -13,7 +13,7 @@ from contextlib import closing, suppress
 from dataclasses import dataclass, field
 
 from backstay.errors import Damaged, Lapsed, ObjectMissing
-from backstay.ports import Store
+from backstay.ports import Key, Store
 from backstay.values import ComponentName
 from backstay.vault.boxes import open_box, seal_box, seal_json
 from backstay.vault.index import (
@@ -23,6 +23,7 @@ from backstay.vault.index import (
     Generation,
     name_of,
     newest,
+    number_of,
     numbers,
     read_complete,
     read_shard,
@@ -66,8 +67,8 @@ def write_index(
             number = desk.take_number()
             before = (newest_readable if change.anew else newest)(store, opened, component)
             moves, carried = _carried(before, change), None if change.anew else before
-            bits, total = desk.write_shards(spool, number, carried, set(change.gone) | _dropped(before, moves))
-            if desk.complete(number, before, Generation(number, bits, total, moves)):
+            shards = desk.write_shards(spool, number, carried, set(change.gone) | _dropped(before, moves))
+            if shards is not None and desk.complete(number, before, Generation(number, *shards, moves)):
                 return number
     raise Lapsed(
         f"cannot write an index of {component} in {store.describe()}",
@@ -97,13 +98,28 @@ def _carried(before: Generation | None, change: Change) -> dict[bytes, tuple[byt
         moves[old] = tuple(dict.fromkeys(new for pack in packs for new in change.moves.get(pack, (pack,))))
     for old, packs in change.moves.items():
         moves[old] = tuple(dict.fromkeys((*moves.get(old, ()), *packs)))
-    return {old: packs for old, packs in moves.items() if old not in change.forget}
+    return {
+        old: tuple(pack for pack in packs if pack not in change.gone)
+        for old, packs in moves.items()
+        if old not in change.forget
+    }
 
 
 def _dropped(before: Generation | None, moves: Mapping[bytes, tuple[bytes, ...]]) -> set[bytes]:
     """Packs into which something was moved that nobody may ask for any more."""
     had = {pack for packs in before.moves.values() for pack in packs} if before else set[bytes]()
     return had - {pack for packs in moves.values() for pack in packs}
+
+
+def sweep_index(store: Store, opened: Opened, component: ComponentName, *, quiet: bool) -> Iterator[Key]:
+    """Objects of generations that count no more, each `complete` last: those below the newest that is complete; and
+    when it is `quiet`, because nobody has a reservation, those that were never finished."""
+    found = newest(store, opened, component)
+    keys = [listed.key for listed in store.list(f"index/{component}/")]
+    for key in sorted(keys, key=lambda key: key.endswith("/complete")):
+        number, newest_number = number_of(key), found.number if found else 0
+        if number is not None and (number < newest_number or (quiet and number > newest_number)):
+            yield key
 
 
 class _Desk:
@@ -121,8 +137,8 @@ class _Desk:
 
     def write_shards(
         self, spool: sqlite3.Connection, number: int, before: Generation | None, drop: Collection[bytes]
-    ) -> tuple[int, int]:
-        """The bits, and how many pieces."""
+    ) -> tuple[int, int] | None:
+        """The bits, and how many pieces. None: somebody had our number before, and wrote under it."""
         spool.execute("DROP TABLE IF EXISTS piece")
         spool.execute("CREATE TABLE piece (id BLOB PRIMARY KEY, row BLOB NOT NULL) WITHOUT ROWID")
         if before is not None:
@@ -136,7 +152,10 @@ class _Desk:
             found = spool.execute("SELECT row FROM piece WHERE id >= ? AND id < ? ORDER BY id", (low, high)).fetchall()
             body = COUNT.pack(len(found)) + b"".join(row for (row,) in found)
             key = shard_name(self._component, number, bits, shard)
-            self._store.put_if_absent(key, seal_box(self._opened, self._keys, key, body))
+            sealed = seal_box(self._opened, self._keys, key, body)
+            # A store that tries again by itself may find its own first try.
+            if not self._store.put_if_absent(key, sealed) and self._store.get(key) != sealed:
+                return None
         return bits, total
 
     def _pieces(self, of: Generation) -> Iterator[Piece]:

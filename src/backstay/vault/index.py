@@ -68,6 +68,11 @@ def numbers(store: Store, component: ComponentName, name: str = "") -> set[int]:
     return {int(match.group(1)) for match in found if match}
 
 
+def number_of(key: Key) -> int | None:
+    match = _KEY.match(key)
+    return int(match.group(1)) if match else None
+
+
 def read_complete(box: Box, number: int) -> Generation | None:
     """None for one that was given up: its number is used, and it counts for nothing. Raises Damaged."""
     body = box.json()
@@ -122,8 +127,11 @@ class Index:
     def find(self, id: bytes, hint: Place | None = None, what: What = What.DATA) -> tuple[Place, int] | None:
         """Place of the frame and start in its plaintext; None when no index has it, or none but what `hint` says
         already. Raises Damaged, ObjectMissing."""
-        if (found := self.known(id, hint, what)) is not None and found[0] != hint:
-            return found
+        try:
+            if (found := self.known(id, hint, what)) is not None and found[0] != hint:
+                return found
+        except ObjectMissing:
+            pass  # a generation that was swept: there is a newer one
         before = self._newest
         self._looked = False  # it may have been moved since we looked: a restore takes hours
         if (now := self.generation()) is None or (before is not None and now.number == before.number):

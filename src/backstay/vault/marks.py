@@ -1,29 +1,134 @@
 """Marks: what a pruner is about to delete. Writers look at them before they seal.
 
-A pruner marks packs, waits until every older reservation is sealed or expired, lists the points again, and deletes
-what is still dead. A writer takes over chunks only from a point that it listed *after* it had reserved, so what it
-uses was alive then; looking at the marks also covers a writer that knows chunks from elsewhere.
+A pruner marks packs, waits until every reservation that it then finds is sealed or expired, lists the points again, and
+deletes what is still dead. A writer takes over chunks only from a point that it listed *after* it had reserved, so what
+it uses was alive then. What is left is a point that ended in between: its packs are marked, and the writer sees it.
+
+A mark names also packs that were *moved*, and whose old object may go. Somebody who builds on a point that was looked
+at for the move has all of it in the new packs, and need not give up.
 """
 
-from backstay.errors import Damaged
-from backstay.ports import Store
-from backstay.values import ComponentName
+import secrets
+from collections.abc import Collection, Iterator
+from dataclasses import dataclass, field
+from typing import Any
+
+from backstay.errors import Damaged, ObjectMissing
+from backstay.ports import Key, Store
+from backstay.values import ComponentName, PointId
 from backstay.vault import names
-from backstay.vault.boxes import open_box
+from backstay.vault.boxes import Box, open_box, seal_json
 from backstay.vault.codec import unhex
+from backstay.vault.keyring import Keyring
 from backstay.vault.keys import Opened
+
+_WAITS = "-waits"
+
+
+@dataclass(frozen=True, slots=True)
+class Mark:
+    """`key` is empty for one that is not stored yet."""
+
+    packs: frozenset[bytes]
+    """Everything that is going to be deleted."""
+    moved: frozenset[bytes] = frozenset()
+    """Those of them whose content is in other packs."""
+    points: frozenset[PointId] = frozenset()
+    """The points that were looked at for the move: all that they use was moved."""
+    done: bool = False
+    """All of it was deleted. The mark stands for those who may have listed an older state of the vault."""
+    key: Key = Key("")
+    waits: frozenset[PointId] | None = field(default=None, compare=False)
+    """The reservations that were open after the mark was there. None: not known, its pruner died before it wrote them
+    down."""
+
+    def against(self, ancestors: Collection[PointId]) -> frozenset[bytes]:
+        """What a writer must not build on whose point before is the first of these, and so on: what it takes over has
+        come down from each of them."""
+        return self.packs if self.points.isdisjoint(ancestors) else self.packs - self.moved
 
 
 def condemned(store: Store, opened: Opened, component: ComponentName) -> set[bytes]:
-    """The packs of a component that are marked now: `{"packs": ["<32 digits>", …]}` in each mark."""
-    found: set[bytes] = set()
-    for listed in store.list(names.marks(component)):
-        box = open_box(opened, listed.key, store.get(listed.key))
-        packs = box.json().get("packs")
+    """The packs of a component that are marked now: what nobody may rely on who brings a point from elsewhere."""
+    return {pack for mark in marks(store, opened, component) for pack in mark.packs}
+
+
+def marks(store: Store, opened: Opened, component: ComponentName) -> list[Mark]:
+    """All that stand now. Raises Damaged."""
+    boxes = {box.key: box for box in _boxes(store, opened, component)}
+    found: list[Mark] = []
+    for key, box in boxes.items():
         try:
-            if not isinstance(packs, list):
-                raise ValueError("a list of packs expected")
-            found |= {unhex(str(pack), 16) for pack in packs}  # pyright: ignore[reportUnknownVariableType, reportUnknownArgumentType]
+            if key.endswith(_WAITS):
+                _ids(box.json(), "waits")
+                continue
+            body, waits = box.json(), boxes.get(Key(key + _WAITS))
+            found.append(
+                Mark(
+                    _packs(body, "packs"), _packs(body, "moved"), _ids(body, "points"), bool(body.get("done")), key,
+                    _ids(waits.json(), "waits") if waits else None,
+                )
+            )  # fmt: skip
         except ValueError as error:
-            raise Damaged(f"{listed.key} does not say what it should: {error}") from None
+            raise Damaged(f"{key} does not say what it should: {error}") from None
     return found
+
+
+def _boxes(store: Store, opened: Opened, component: ComponentName) -> Iterator[Box]:
+    for listed in store.list(names.marks(component)):
+        try:
+            yield open_box(opened, listed.key, store.get(listed.key))
+        except ObjectMissing:
+            continue  # its pruner was done with it while we looked
+
+
+def put_mark(store: Store, opened: Opened, keys: Keyring, component: ComponentName, mark: Mark) -> Mark:
+    body: dict[str, Any] = {"packs": sorted(pack.hex() for pack in mark.packs)}
+    if mark.moved:
+        body |= {"moved": sorted(pack.hex() for pack in mark.moved), "points": sorted(mark.points)}
+    if mark.done:
+        body["done"] = True
+    while True:
+        key = Key(names.marks(component) + secrets.token_hex(8))
+        if store.put_if_absent(key, seal_json(opened, keys, key, body)):
+            return Mark(mark.packs, mark.moved, mark.points, mark.done, key)
+
+
+def put_waits(
+    store: Store, opened: Opened, keys: Keyring, mark: Mark, waits: Collection[PointId]
+) -> frozenset[PointId]:
+    """Which reservations to wait for, where nobody wrote that down yet; what is written."""
+    key = Key(mark.key + _WAITS)
+    body: dict[str, Any] = {"packs": [], "waits": sorted(waits)}
+    if store.put_if_absent(key, seal_json(opened, keys, key, body)):
+        return frozenset(waits)
+    return _ids(open_box(opened, key, store.get(key)).json(), "waits")
+
+
+def remove_mark(store: Store, mark: Mark) -> None:
+    """The mark first: its waits mean nothing without it."""
+    store.delete(mark.key)
+    store.delete(Key(mark.key + _WAITS))
+
+
+def sweep_waits(store: Store, component: ComponentName) -> None:
+    """Delete those whose mark is gone: somebody died between the two."""
+    keys = [listed.key for listed in store.list(names.marks(component))]
+    for key in keys:
+        if key.endswith(_WAITS) and key.removesuffix(_WAITS) not in keys:
+            store.delete(key)
+
+
+def _packs(body: dict[str, Any], name: str) -> frozenset[bytes]:
+    return frozenset(unhex(text, 16) for text in _texts(body, name))
+
+
+def _ids(body: dict[str, Any], name: str) -> frozenset[PointId]:
+    return frozenset(PointId(text) for text in _texts(body, name))
+
+
+def _texts(body: dict[str, Any], name: str) -> list[str]:
+    found = body.get(name, None if name == "packs" else [])
+    if not isinstance(found, list) or not all(isinstance(text, str) for text in found):  # pyright: ignore[reportUnknownVariableType]
+        raise ValueError(f"{name}: a list of texts expected")
+    return found  # pyright: ignore[reportUnknownVariableType]

@@ -76,6 +76,11 @@ class Outbox:
                 for at in range(0, len(ids), 16):
                     self._store.delete(pack_key(what, self._component, bytes(ids[at : at + 16])))
 
+    def packs(self) -> set[bytes]:
+        """Those that were stored."""
+        with self._lock:
+            return {bytes(ids[at : at + 16]) for ids in self._ids.values() for at in range(0, len(ids), 16)}
+
     def _store_pack(self, pack: PackBuilder) -> int:
         try:
             parts = pack.finish()

@@ -101,7 +101,9 @@ class PackBuilder:
         after = self._end + FRAME_HEAD.size + compressed_size + TAG_SIZE
         return after <= TARGET_SIZE and len(self._sizes) + pieces <= MOST_PIECES
 
-    def add(self, compressed: bytes, plain_size: int, ids: bytes, ats: list[int], sizes: list[int]) -> Place:
+    def add(
+        self, compressed: bytes | memoryview, plain_size: int, ids: bytes, ats: list[int], sizes: list[int]
+    ) -> Place:
         """Seal one frame that holds the chunks `ids` (32 bytes each) at `ats`."""
         ordinal, offset = len(self._frames), self._end
         length = self._cipher.seal_into(self._view, offset, self._kind, ordinal, plain_size, compressed)

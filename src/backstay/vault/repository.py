@@ -81,7 +81,7 @@ class Repository:
 
     def begin(self, component: ComponentName, *, plan: Digest, now: datetime) -> Writing:
         refuse_unless_writer(self.opened, self._keys)
-        id = self._reserve(component, utc(now), plan)
+        id = self.reserve(component, utc(now), plan)
         # Listed after the reservation: what these points use is then safe from any pruner until we are done.
         before, trouble = self._newest(component)
         parent = before.point.id if before else None
@@ -90,7 +90,23 @@ class Repository:
             trouble = f"bytes of {parent} are damaged, says its proof: everything was stored anew"
         elif before is not None:
             base = Base(self.shelf(component), before.root, Lengths(self.store, component), self._list_of(before))
-        return Writing(self.store, self.opened, self._keys, Reservation(id, component, plan, parent, trouble), base)
+        reservation = Reservation(id, component, plan, parent, trouble, lambda: self.ancestors(before))
+        return Writing(self.store, self.opened, self._keys, reservation, base)
+
+    def ancestors(self, point: Sealed | None) -> Iterator[PointId]:
+        """A point, the one it was compared with, and so on, as far as they are still there to say so."""
+        seen = set[PointId]()
+        while point is not None and point.point.id not in seen:
+            seen.add(point.point.id)
+            yield point.point.id
+            if (parent := point.point.parent) is None or parent in seen:
+                return
+            try:
+                point = self.sealed_at(names.sealed(point.point.component, parent))
+            except (Damaged, ObjectMissing, WrongKey):
+                point = None
+            if point is None:
+                yield parent
 
     def _is_spoilt(self, point: PointId) -> bool:
         """Whether the newest proof that looked in this vault found bytes of the point damaged: one that was given in
@@ -104,11 +120,13 @@ class Repository:
         looked = [check for proof in here for check in proof.checks if check.code == _BYTES_READ]
         return bool(looked) and looked[-1].verdict is Verdict.FAILED
 
-    def _reserve(self, component: ComponentName, now: datetime, plan: Digest) -> PointId:
+    def reserve(self, component: ComponentName, now: datetime, plan: Digest, work: str = "") -> PointId:
+        """Whoever brings packs reserves first, or a pruner would take them for those of a dead writer. `work`: what it
+        is for, when it never becomes a point."""
         for _ in range(8):
             id = PointId(f"{now:%Y%m%dT%H%M%SZ}-{secrets.token_hex(4)}")
             key = names.reserved(component, id)
-            body = {"component": component, "plan": plan, "point": id}
+            body = {"component": component, "plan": plan, "point": id, **({"for": work} if work else {})}
             if self.store.put_if_absent(key, seal_json(self.opened, self._keys, key, body)):
                 return id
         raise StoreUnreachable(
@@ -221,6 +239,16 @@ class Repository:
         body = {"at": utc(now).isoformat(), "expired": why, "point": point}
         if not self.store.put_if_absent(key, seal_json(self.opened, self._keys, key, body)) and self.sealed_at(key):
             raise Lapsed(f"{point} was sealed in the meantime, and is a point")
+
+    def end(self, point: Point) -> None:
+        """Delete a point; what only it needed goes with the next pruning. Its proofs go with it. Raises ObjectLocked.
+
+        The reservation first: without its end it would look like that of a backup under way."""
+        refuse_unless_writer(self.opened, self._keys)
+        self.store.delete(names.reserved(point.component, point.id))
+        self.store.delete(names.sealed(point.component, point.id))
+        for listed in list(self.store.list(f"proofs/{point.component}/{point.id.lower()}/")):
+            self.store.delete(listed.key)
 
     # ── beside the points ──
 

@@ -7,7 +7,7 @@ reservation have one winner.
 
 import os
 import threading
-from collections.abc import Iterable, Iterator, Sized
+from collections.abc import Callable, Iterable, Iterator, Sized
 from dataclasses import dataclass
 
 from backstay.errors import Lapsed
@@ -23,7 +23,7 @@ from backstay.vault.keyring import Keyring
 from backstay.vault.keys import Opened, fingerprint
 from backstay.vault.lanes import Bench, Lane, Source
 from backstay.vault.locks import LOCKED, Locker
-from backstay.vault.marks import condemned
+from backstay.vault.marks import marks
 from backstay.vault.nodes import Content, Ref, write_content
 from backstay.vault.outbox import Nodes, Outbox
 from backstay.vault.trees import Spool, TreeBuilder
@@ -42,6 +42,8 @@ class Reservation:
     parent: PointId | None
     trouble: str = ""
     """Why a newer point than the parent could not be used, where one is there."""
+    ancestors: Callable[[], Iterable[PointId]] = tuple
+    """The parent, its parent, and so on."""
 
 
 class Writing:
@@ -98,8 +100,10 @@ class Writing:
         self._outbox.drain()
         # From here on everything that the point needs is durable; only now may it become one.
         used = {*uses.all(), *(ref.place.pack for ref in lists)}
-        locked = {LOCKED: str(self._locker.keep(of.component, used))} if self._locker else {}
-        self._refuse_what_is_condemned(used)
+        now = self._base.stands_for(used) if self._base else used
+        locked = {LOCKED: str(self._locker.keep(of.component, now))} if self._locker else {}
+        # Our own packs nobody points to yet: a pruner waits for us before it takes such.
+        self._refuse_what_is_condemned(used - self._outbox.packs())
         point = Point(
             id=of.id, component=of.component, lineage=sealing.lineage, parent=of.parent, way=sealing.way,
             began=sealing.began, ended=sealing.ended, newest=sealing.newest, newest_source=sealing.newest_source,
@@ -119,7 +123,9 @@ class Writing:
         if self._base is None:
             return
         component = self._reservation.component
-        if gone := condemned(self._store, self._opened, component) & used:
+        standing = [mark for mark in marks(self._store, self._opened, component) if mark.packs & used]
+        ancestors = set(self._reservation.ancestors()) if standing else set[PointId]()
+        if gone := {pack for mark in standing for pack in mark.against(ancestors) & used}:
             raise Lapsed(
                 f"a pruner is about to delete what this backup of {component} builds on",
                 detail=f"{len(gone)} packs are marked",
