@@ -35,6 +35,7 @@ from backstay.facts.others import RecoveryDeclared as RecoveryDeclared
 from backstay.facts.others import RoutineBegan as RoutineBegan
 from backstay.facts.others import RoutineFailed as RoutineFailed
 from backstay.facts.others import RunAttached as RunAttached
+from backstay.facts.others import SideImported as SideImported
 from backstay.facts.points import CheckResult as CheckResult
 from backstay.facts.points import Hold as Hold
 from backstay.facts.points import NotVerified as NotVerified

@@ -45,6 +45,19 @@ class JournalOpened:
     """None: no vault could be asked; the epoch is a claim."""
 
 
+@dataclass(frozen=True, slots=True)
+class SideImported:
+    """Facts that another journal wrote on its own, after this one had taken over: kept, and no part of the history."""
+
+    journal: str
+    first: int
+    last: int
+    """By their numbers in that journal."""
+    digest: Digest
+    """Their running digest (`chain.log_after`)."""
+    by: PersonName | str
+
+
 # ── the stream `claims` ──────────────────────────────────────────────────────────────────────────
 
 
@@ -210,6 +223,7 @@ class RecoveryDeclared:
 OtherFact = (
     PlanAdopted
     | JournalOpened
+    | SideImported
     | ComponentsClaimed
     | RoutineBegan
     | PointTaken

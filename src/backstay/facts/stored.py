@@ -211,6 +211,9 @@ FACTS: Mapping[str, tuple[type, Shape[Any]]] = {
     "journal-opened/1": (others.JournalOpened, record(
         others.JournalOpened, epoch=whole, journal=text, host=text, witness=maybe(text),
     )),
+    "side-imported/1": (others.SideImported, record(
+        others.SideImported, journal=text, first=whole, last=whole, digest=text, by=text,
+    )),
     "components-claimed/1": (others.ComponentsClaimed, record(
         others.ComponentsClaimed, run=text, site=text, components=many(text), after=whole,
     )),

@@ -49,6 +49,7 @@ from backstay.facts import (
     RunEnded,
     RunFact,
     RunStarted,
+    SideImported,
     StepRetried,
     StepSkipped,
     Succeeded,
@@ -96,6 +97,9 @@ def entry(fact: Fact) -> tuple[str, str] | None:
         case JournalOpened(epoch, host=host, witness=witness):
             seen = f"witnessed by {witness}" if witness else "no vault could witness it"
             return f"The journal was opened on {host} as epoch {epoch}; {seen}", MACHINE
+        case SideImported(journal, first, last, by=by):
+            facts = count(last - first + 1, "fact")
+            return f"{facts} that journal {journal} wrote on its own were kept as a side branch", str(by)
         case RoutineBegan() | RunAttached() | ComponentsClaimed():
             return None
         case PointTaken(point=point, took=took, vault=vault):
