@@ -39,6 +39,7 @@ from backstay.facts.segments import (
     pieces,
     read_name,
     read_segment,
+    replaced,
     segment_name,
     write_segment,
 )
@@ -149,6 +150,10 @@ def test_every_fact_is_in_a_piece_and_a_finished_thousand_in_one(steps: list[int
     blocks = {one for one in ranges if one.last % BLOCK == 0}
     assert blocks == {Range(end - BLOCK + 1, end) for end in range(BLOCK, done + 1, BLOCK)}
     assert len(ranges) <= len(steps) + done // BLOCK
+    names = [segment_name("12" * 8, one) for one in ranges]
+    lasting = [found[1] for name in set(names) - replaced(names) if (found := read_name(name))]
+    assert covered(lasting) == done, "what a thousand replaces is not needed"
+    assert len(lasting) <= done // BLOCK + len(steps)
 
 
 # ── there and back ───────────────────────────────────────────────────────────────────────────────
