@@ -64,13 +64,13 @@ class Server:
     def __init__(self, argv: list[str], url: str, log: Path) -> None:
         self.argv, self.url, self.log = argv, url, log
         self.process: subprocess.Popen[bytes] | None = None
+        # Servers take their own settings from the environment, and clients of tests theirs: neither are ours.
+        self.env = {name: value for name, value in os.environ.items() if name in ("PATH", "HOME", "TMPDIR", "LANG")}
 
     def start(self) -> None:
-        # Servers take their own settings from the environment, and clients of tests theirs: neither are ours.
-        kept = {name: value for name, value in os.environ.items() if name in ("PATH", "HOME", "TMPDIR", "LANG")}
         with self.log.open("ab") as log:
             self.process = subprocess.Popen(
-                self.argv, stdout=log, stderr=log, stdin=subprocess.DEVNULL, env=kept, start_new_session=True
+                self.argv, stdout=log, stderr=log, stdin=subprocess.DEVNULL, env=self.env, start_new_session=True
             )
         until(self.ready, f"{self.argv[0]} answers at {self.url}; see {self.log}", seconds=90)
 
