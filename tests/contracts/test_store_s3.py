@@ -1,6 +1,7 @@
 """The contract of a Store on a bucket of a real S3 server, and what only a bucket has."""
 
 from collections.abc import Iterator
+from datetime import timedelta
 from pathlib import Path
 
 import pytest
@@ -8,6 +9,7 @@ import pytest
 from backstay.adapters.objectstore import Address, Patience, Reach
 from backstay.adapters.objectstore import bucket as buckets
 from backstay.adapters.objectstore.bucket import BucketStore
+from backstay.adapters.objectstore.leftovers import abort_uploads
 from backstay.errors import AccessDenied, BucketMissing, ObjectMissing, StoreUnreachable, Usage
 from backstay.ports import Key, Store
 from fix_buckets import BUCKET, OWNER, PLAIN, READER, SeaweedFS, free_port
@@ -58,6 +60,20 @@ def test_a_long_object_whose_source_dies_leaves_no_parts_behind(weed: SeaweedFS)
         store.put(Key("packs/db/long"), parts())
     assert uploads(weed, store) == []
     assert list(store.list()) == []
+
+
+def test_what_a_killed_process_left_of_an_upload_is_taken_back_and_a_strangers_is_not(weed: SeaweedFS) -> None:
+    store, stranger, client = weed.store(), weed.store(), weed.client()
+    for one in (store, stranger):
+        for number in range(3):
+            client.create_multipart_upload(Bucket=BUCKET, Key=f"{one.address.prefix}/packs/db/{number}")
+    young = store.now() - timedelta(days=1)
+    assert list(abort_uploads(store.address, store.reach, begun_before=young)) == []
+    late = store.now() + timedelta(minutes=1)
+    gone = sorted(abort_uploads(store.address, store.reach, begun_before=late))
+    assert gone == [f"packs/db/{number}" for number in range(3)]
+    assert uploads(weed, store) == []
+    assert len(uploads(weed, stranger)) == 3
 
 
 def test_a_key_that_is_taken_is_never_overwritten(weed: SeaweedFS, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -9,10 +9,10 @@ from backstay.adapters.around import Patient
 from backstay.adapters.clock import SystemClock
 from backstay.adapters.objectstore.bucket import BucketStore
 from backstay.ports import Vault
-from contracts.test_vault import VaultContract
 from fix_buckets import SeaweedFS
 from fix_clouds import Azure, Gcs
 from fix_vault import new_vault
+from fix_vault_contract import VaultContract
 
 
 def vault_in(store: BucketStore) -> Vault:

@@ -21,7 +21,7 @@ from backstay.vault.repository import Repository
 NOTES = "probe/"
 CLOCK_TOLERANCE = timedelta(hours=1)
 """Retention goes by the store's clock, and refuses when ours differs by more."""
-_RACES, _RACERS = 3, 6
+_RACES, _RACERS = 2, 4
 
 
 @dataclass(frozen=True, slots=True)
