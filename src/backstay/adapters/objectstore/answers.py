@@ -98,7 +98,7 @@ def in_words(error: BaseException, address: Address, where: str, key: Key | None
         ):
             return AccessDenied(
                 f"{where} refuses us", detail=known,
-                hint="compare the credentials and their rights with what the provider shows",
+                hint="compare the credentials and their rights with docs/how-to/vault-in-a-bucket.md",
             )  # fmt: skip
         case Answer(status=501) | Answer(code="NotImplemented"):
             return StoreUnsuitable(f"{where} cannot do what a vault needs", detail=known)  # fmt: skip
