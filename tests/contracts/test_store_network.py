@@ -1,5 +1,6 @@
 """A bucket behind the networks that there are: a bad line, one that hangs, a private authority, a company's proxy."""
 
+import secrets
 import time
 from collections.abc import Iterator
 from datetime import timedelta
@@ -43,7 +44,7 @@ class TestS3BehindABadLine(StoreContract):
 
     @pytest.fixture
     def store(self, tmp_path: Path, bad_line: Line) -> Store:
-        return behind(bad_line, f"bad/{tmp_path.name}/{len(bad_line.fates)}")
+        return behind(bad_line, f"bad/{secrets.token_hex(8)}")
 
     def test_put_if_absent_never_overwrites(self, store: Store) -> None:
         # The contract of every store also puts the same bytes again. Who asks twice cannot tell them from his own.
@@ -59,7 +60,7 @@ class TestS3BehindABadLine(StoreContract):
 
 
 def test_a_vault_behind_a_bad_line_keeps_what_it_is_given(bad_line: Line) -> None:
-    vault = new_vault(behind(bad_line, f"vault/{len(bad_line.fates)}"))
+    vault = new_vault(behind(bad_line, f"vault/{secrets.token_hex(8)}"))
     points = [back_up(vault, SMALL) for _ in range(3)]
     assert vault.points() == sorted(points, key=lambda point: (point.ended, point.id))
     for point in points:

@@ -127,6 +127,12 @@ def test_who_may_only_read_can_not_write(weed: SeaweedFS) -> None:
             write()
 
 
+def test_what_the_library_says_is_not_even_a_cause(weed: SeaweedFS) -> None:
+    with pytest.raises(ObjectMissing) as caught:
+        weed.store().get(Key("nothing"))
+    assert caught.value.__suppress_context__
+
+
 def test_a_bucket_that_is_not_there_is_named(weed: SeaweedFS) -> None:
     store = BucketStore(Address("s3", "not-there"), weed.reach())
     for ask in (lambda: store.get(Key("a")), lambda: list(store.list())):
@@ -156,8 +162,15 @@ def test_the_standard_variables_and_files_of_aws_are_read(
     monkeypatch.setenv("AWS_SHARED_CREDENTIALS_FILE", str(file))
     monkeypatch.setenv("AWS_PROFILE", "dr")
     monkeypatch.setenv("AWS_ENDPOINT_URL", weed.url)
+    store = BucketStore(Address("s3", BUCKET, "by-environment"))
     with pytest.raises(ObjectMissing):
-        BucketStore(Address("s3", BUCKET)).get(Key("nothing"))
+        store.get(Key("nothing"))
+    # Which store this is, only the environment says: it is not taken for AWS's own, which lists in order.
+    assert not store.traits.put_if_absent
+    for key in ("a-b", "a/b"):
+        if key not in [listed.key for listed in store.list()]:
+            store.put(Key(key), [b"x"])
+    assert [listed.key for listed in store.list()] == ["a-b", "a/b"]
 
 
 # ── addresses ──

@@ -24,7 +24,7 @@ import obstore
 
 from backstay.adapters.objectstore.addresses import Address, Reach
 from backstay.adapters.objectstore.answers import in_words, is_past_the_end, is_there
-from backstay.adapters.objectstore.clouds import Clients, connect
+from backstay.adapters.objectstore.clouds import Clients, connect, settled
 from backstay.errors import BackstayError, ObjectMissing, StoreUnreachable
 from backstay.ports import Key, Listed, StoreTraits, checked_key, is_key
 
@@ -45,7 +45,7 @@ class BucketStore:
 
     def __init__(self, address: Address, reach: Reach | None = None) -> None:
         """Asks nobody yet. Raises AccessDenied where no credentials are found."""
-        self.address, self.reach = address, reach or Reach()
+        self.address, self.reach = address, settled(address, reach or Reach())
         self.clients: Clients = connect(address, self.reach)
         # The three clouds promise it. Of a store that speaks like one of them nobody knows before it was probed.
         self.traits = StoreTraits(put_if_absent=self.reach.endpoint is None, object_lock=False, versions=False)
@@ -72,7 +72,7 @@ class BucketStore:
                 max_concurrency=_PARTS_AT_ONCE,
             )  # fmt: skip
         except (obstore.exceptions.BaseError, FileNotFoundError) as error:
-            raise self._said(error, key, "put") from error
+            raise self._said(error, key, "put") from None
 
     def put_if_absent(self, key: Key, data: bytes) -> bool:
         return self._create(checked_key(key), data)
@@ -88,7 +88,7 @@ class BucketStore:
         except (obstore.exceptions.BaseError, FileNotFoundError) as error:
             if is_there(error):
                 return False
-            raise self._said(error, key, "put") from error
+            raise self._said(error, key, "put") from None
         return True
 
     def _is_there(self, key: Key) -> bool:
@@ -145,7 +145,7 @@ class BucketStore:
         except (obstore.exceptions.BaseError, FileNotFoundError) as error:
             if is_past_the_end(error):
                 return b""
-            raise self._said(error, key, "get") from error
+            raise self._said(error, key, "get") from None
 
     def list(self, prefix: str = "") -> Iterator[Listed]:
         """In the order of keys. The clouds' own services list in it; others may walk their folders instead (SeaweedFS
@@ -172,7 +172,7 @@ class BucketStore:
                     if key.startswith(prefix) and is_key(key):  # else a stranger's
                         yield Listed(key, meta["size"], meta["last_modified"].astimezone(UTC))
         except (obstore.exceptions.BaseError, FileNotFoundError) as error:
-            raise self._said(error, None, "list") from error
+            raise self._said(error, None, "list") from None
 
     # ── the rest ──
 
@@ -182,7 +182,7 @@ class BucketStore:
         except (obstore.exceptions.BaseError, FileNotFoundError) as error:
             said = self._said(error, key, "delete")
             if not isinstance(said, ObjectMissing):
-                raise said from error
+                raise said from None
 
     def now(self) -> datetime:
         """The Date of whatever the service answers to somebody unknown: to the second, and free of charge."""
@@ -207,6 +207,7 @@ class BucketStore:
         return trusted
 
     def _said(self, error: BaseException, key: Key | None, asked: str) -> BackstayError:
+        """Raised `from None`: what the library says may hold a signature, and a trace shows causes."""
         return in_words(error, self.address, self.describe(), key, asked)
 
 

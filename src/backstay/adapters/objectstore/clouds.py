@@ -8,7 +8,7 @@ wrapper around the store, with one deadline, and not a second one hidden below i
 import json
 import os
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import timedelta
 from typing import Any, cast
 
@@ -29,16 +29,34 @@ class Clients:
 
 
 def connect(address: Address, reach: Reach) -> Clients:
-    """Asks nobody yet. Raises AccessDenied where no credentials are found, Usage for settings that contradict."""
+    """`reach` is settled. Asks nobody yet. Raises AccessDenied where no credentials are found, Usage for settings that
+    contradict."""
     return {"s3": _s3, "gs": _gcs, "az": _azure}[address.scheme](address, reach)
 
 
-def client_options(reach: Reach, *, sends: bool) -> dict[str, Any]:
+def settled(address: Address, reach: Reach) -> Reach:
+    """`reach`, with what it leaves open taken from the provider's own variables: whoever asks whether this is the
+    provider's own service must not be misled by an address that only the environment knows."""
+    match address.scheme:
+        case "s3":
+            endpoint = os.environ.get("AWS_ENDPOINT_URL_S3") or os.environ.get("AWS_ENDPOINT_URL")
+            region = os.environ.get("AWS_REGION") or os.environ.get("AWS_DEFAULT_REGION")
+            return replace(reach, endpoint=reach.endpoint or endpoint or None, region=reach.region or region or None)
+        case "gs":
+            emulated = _emulated(reach.credentials.get("service_account", ""))
+            return replace(reach, endpoint=reach.endpoint or emulated or os.environ.get("GOOGLE_BASE_URL") or None)
+        case "az":
+            account = os.environ.get("AZURE_STORAGE_ACCOUNT_NAME") or os.environ.get("AZURE_STORAGE_ACCOUNT")
+            endpoint = os.environ.get("AZURE_STORAGE_ENDPOINT") or os.environ.get("AZURE_ENDPOINT")
+            return replace(reach, endpoint=reach.endpoint or endpoint or None, account=reach.account or account or None)
+
+
+def client_options(reach: Reach, *, sends: bool, secure: bool) -> dict[str, Any]:
     patience = reach.patience
     options: dict[str, Any] = {
         "connect_timeout": timedelta(seconds=patience.connect_s),
         "timeout": timedelta(seconds=patience.request_s),
-        "allow_http": True,  # an address that begins with http:// is somebody's decision
+        "allow_http": not secure,  # an address that begins with http:// is somebody's decision
     }
     if not sends:
         options["read_timeout"] = timedelta(seconds=patience.silence_s)
@@ -54,7 +72,7 @@ _ONCE = {"max_retries": 0, "retry_timeout": timedelta(seconds=1)}
 
 def _both(make: Callable[..., Client], address: Address, reach: Reach, origin: str, **settings: Any) -> Clients:
     def one(*, sends: bool) -> Client:
-        options = client_options(reach, sends=sends)
+        options = client_options(reach, sends=sends, secure=origin.startswith("https://"))
         prefix = address.prefix or None
         try:
             return make(address.bucket, prefix=prefix, client_options=options, retry_config=_ONCE, **settings)
@@ -73,10 +91,8 @@ def _both(make: Callable[..., Client], address: Address, reach: Reach, origin: s
 
 
 def _s3(address: Address, reach: Reach) -> Clients:
-    endpoint = reach.endpoint or os.environ.get("AWS_ENDPOINT_URL_S3") or os.environ.get("AWS_ENDPOINT_URL")
-    session = None if reach.credentials else _session()
-    region = reach.region or os.environ.get("AWS_REGION") or os.environ.get("AWS_DEFAULT_REGION")
-    region = region or (session.region_name if session else None) or "us-east-1"
+    endpoint, session = reach.endpoint, None if reach.credentials else _session()
+    region = reach.region or (session.region_name if session else None) or "us-east-1"
     provider = _fixed(reach.credentials) if session is None else _from_session(session)
     settings = {"endpoint": endpoint.rstrip("/")} if endpoint else {}
     origin = endpoint or f"https://s3.{region}.amazonaws.com"
@@ -128,10 +144,9 @@ def _gcs(address: Address, reach: Reach) -> Clients:
     config: dict[str, Any] = {}
     if key := reach.credentials.get("service_account"):
         config["service_account_key"] = key
-    endpoint = reach.endpoint or _emulated(key or "")
     if reach.endpoint:
         config["base_url"] = reach.endpoint.rstrip("/")
-    return _both(GCSStore, address, reach, endpoint or "https://storage.googleapis.com", config=config)
+    return _both(GCSStore, address, reach, reach.endpoint or "https://storage.googleapis.com", config=config)
 
 
 def _emulated(service_account: str) -> str | None:
@@ -147,7 +162,7 @@ def _emulated(service_account: str) -> str | None:
 
 
 def _azure(address: Address, reach: Reach) -> Clients:
-    account = reach.account or os.environ.get("AZURE_STORAGE_ACCOUNT_NAME") or os.environ.get("AZURE_STORAGE_ACCOUNT")
+    account, endpoint = reach.account, reach.endpoint
     if not account:
         raise Usage(
             f"{address} does not say whose container it is",
@@ -158,7 +173,6 @@ def _azure(address: Address, reach: Reach) -> Clients:
         config["account_key"] = key
     if token := reach.credentials.get("sas_token"):
         config["sas_key"] = token.removeprefix("?")
-    endpoint = reach.endpoint or os.environ.get("AZURE_STORAGE_ENDPOINT")
     if endpoint:
         config["endpoint"] = endpoint.rstrip("/")
     return _both(AzureStore, address, reach, endpoint or f"https://{account}.blob.core.windows.net", config=config)
