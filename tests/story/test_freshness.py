@@ -38,3 +38,10 @@ def test_what_was_let_go_is_not_missed() -> None:
     assert remembered(told, LOCAL) == tuple(one.id for one in POINTS)
     assert remembered(told, LOCAL, gone=[OLD.id]) == (MIDDLE.id, NEW.id)
     assert remembered(told, VaultName("offsite")) == ()
+
+
+def test_a_head_of_the_journal_says_it_too() -> None:
+    there, gone = {"2/214:9f86": True}, {"2/215:0000": False}
+    assert freshness(THERE, (), (), there) == AsNew("1 head given by hand")
+    found = freshness(THERE, (), (), {**there, **gone})
+    assert found == Older((), "the spine 2/215:0000: known to 2 heads given by hand, and not in the vault")

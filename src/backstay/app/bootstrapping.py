@@ -266,6 +266,13 @@ def _compare_head(asked: str | None, given: Repository, say: Say) -> None:
     say(f"✔ the vault is as new as the head that you gave, of {say_moment(spine.at)}, or newer")
 
 
+def has_spine(one: Repository, head: str) -> bool:
+    """Whether a vault has the spine that somebody remembers. Raises Usage."""
+    epoch, number, digest = read_head(head)
+    spine = _spine(one, epoch, number)
+    return spine is not None and spine_digest(spine).removeprefix("sha256:").startswith(digest)
+
+
 def read_head(asked: str) -> tuple[str, int, str]:
     """Epoch, number and the first digits of the digest, from `EPOCH/NUMBER:DIGEST` or from the bag's file. Raises
     Usage."""

@@ -4,10 +4,13 @@ surprise."""
 import hashlib
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import AbstractContextManager, suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 from functools import partial
 
+from backstay import retain
+from backstay.app.bootstrapping import has_spine
+from backstay.app.bootstrapping import read_head as read_spine_head
 from backstay.app.driving import new_run
 from backstay.app.home import Home
 from backstay.errors import (
@@ -26,7 +29,7 @@ from backstay.vault.checks import Asked, Examination, Finding, PointSeen, Weight
 from backstay.vault.ledger import Ledger, Readings
 from backstay.vault.names import is_point_id
 from backstay.vault.rebuilding import Rebuilt, rebuild
-from backstay.verify import bytes_passed, of_bytes
+from backstay.verify import bytes_passed, candidates, of_bytes
 from backstay.verify.freshness import AsNew, Freshness, Head, Older, Unremembered, freshness, heads, remembered
 
 Screen = Callable[[str], AbstractContextManager[Progress]]
@@ -71,7 +74,7 @@ class Wanted:
 
     vaults: Sequence[str] = ()
     percent: float = 0
-    heads: Sequence[Head] = ()
+    heads: Sequence[Head | str] = ()
     rebuild: bool = False
     """Write the index anew."""
 
@@ -87,15 +90,14 @@ def read_percent(text: str) -> float:
     return value
 
 
-def read_head(text: str) -> Head:
-    """`database/20261122T204437Z-7f3a9c1d`, as a check prints it. Raises Usage."""
+def read_head(text: str) -> Head | str:
+    """`database/20261122T204437Z-7f3a9c1d`, as a check prints it; or a head of the journal, as the grab bag does, given
+    as it is. Raises Usage."""
     component, _, point = text.strip().partition("/")
-    if not is_name(component) or not is_point_id(point):
-        raise Usage(
-            f"{text!r} is no head of a vault",
-            hint="a head is a component and its newest point, as `backstay vault check` prints it at its end",
-        )
-    return ComponentName(component), PointId(point)
+    if is_name(component) and is_point_id(point):
+        return ComponentName(component), PointId(point)
+    read_spine_head(text)
+    return text
 
 
 def chosen(home: Home, names: Sequence[str]) -> list[VaultName]:
@@ -142,11 +144,11 @@ def _rebuild(vault: Repository, looked: Examination, screen: Screen) -> tuple[st
 
 def conclude(
     home: Home, vault: Repository, looked: Examination, weights: Mapping[Weight, int], said: tuple[str, ...],
-    given: Sequence[Head] = (),
+    given: Sequence[Head | str] = (),
 ) -> Checked:  # fmt: skip
     """What a look showed, and the exit code that it stands for."""
     name = VaultName(vault.name)
-    fresh = _freshness(home, name, looked.points, given)
+    fresh = _freshness(home, vault, looked.points, given)
     if isinstance(fresh, Older) and has_journal(home):
         _alarm(home, name, fresh)
     damaged = (
@@ -192,10 +194,30 @@ def has_journal(home: Home) -> bool:
 # ── freshness ────────────────────────────────────────────────────────────────────────────────────
 
 
-def _freshness(home: Home, name: VaultName, seen: Sequence[PointSeen], given: Sequence[Head]) -> Freshness:
+def _freshness(home: Home, vault: Repository, seen: Sequence[PointSeen], given: Sequence[Head | str]) -> Freshness:
     there = {point.point: point.component for point in seen}
-    taken = remembered(home.history(), name) if has_journal(home) else ()
-    return freshness(there, taken, given)
+    taken = _remembered(home, VaultName(vault.name)) if has_journal(home) else ()
+    points = [head for head in given if not isinstance(head, str)]
+    spines = {head: has_spine(vault, head) for head in given if isinstance(head, str)}
+    return freshness(there, taken, points, spines)
+
+
+def _remembered(home: Home, name: VaultName) -> tuple[PointId, ...]:
+    """What the journal says was put into the vault, without what retention may have let go since: deleting rightly is
+    no alarm. Of a component that the plan has no longer, nothing is asked."""
+    history, place, let_go = home.history(), home.plan.vaults[name], set[PointId]()
+    taken = remembered(history, name)
+    known = [point for id in taken if (point := history.point(id)) is not None]
+    for component in {point.component for point in known}:
+        points = tuple(point for point in known if point.component == component)
+        if component not in home.plan.components:
+            let_go |= {point.id for point in points}
+            continue
+        keep = retain.keep_of(home.plan.components[component], place)
+        among = replace(candidates(history, component), points=points)
+        decided = retain.decide(among, keep, home.clock.now())
+        let_go |= {one.point.id for one in decided if isinstance(one, retain.Expires)}
+    return tuple(id for id in taken if id not in let_go)
 
 
 def _alarm(home: Home, name: VaultName, older: Older) -> None:

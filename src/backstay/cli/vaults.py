@@ -49,8 +49,8 @@ def check(
     read_data
         Read the packs' bytes too: all, or a share such as 5%, those first that were not read for the longest time.
     head
-        A point that the vault must have, or a newer one: `database/20261122T204437Z-7f3a9c1d`. May be given several
-        times. Each check prints them at its end.
+        What the vault must have: a point, or a newer one of its component (`database/20261122T204437Z-7f3a9c1d`, as
+        each check prints it at its end), or a head of the journal, as the grab bag has it. May be given several times.
     rebuild_index
         Write an index of everything that the ends of the packs say: for the day when index and maps are lost.
     vault

@@ -46,17 +46,20 @@ def remembered(history: History, vault: VaultName, gone: Collection[PointId] = (
 
 
 def freshness(
-    points: Mapping[PointId, ComponentName], taken: Collection[PointId], heads: Iterable[Head] = ()
-) -> Freshness:
-    """`points` are in the vault now, readable or not; `taken` is what the journal knows, `heads` what people do."""
+    points: Mapping[PointId, ComponentName], taken: Collection[PointId], heads: Iterable[Head] = (),
+    spines: Mapping[str, bool] = {},
+) -> Freshness:  # fmt: skip
+    """`points` are in the vault now, readable or not; `taken` is what the journal knows, `heads` what people do.
+    `spines`: heads of the journal that people remember, and whether the vault has each of them."""
     missing = [id for id in taken if id not in points]
     by = [f"the journal ({count(len(taken), 'point')})"] if taken else []
     # Retention never lets the newest point of a component go: so it, or a newer one, must be there.
     given = list(heads)
     missing += [id for component, id in given if not _reached(points, component, id) and id not in missing]
-    by += [f"{count(len(given), 'head')} given by hand"] if given else []
-    if missing:
-        shown = listed([*missing[:3], *([f"{len(missing) - 3} more"] if len(missing) > 3 else [])])
+    by += [f"{count(len(given) + len(spines), 'head')} given by hand"] if given or spines else []
+    unsealed = [f"the spine {head}" for head, there in spines.items() if not there]
+    if missing or unsealed:
+        shown = listed([*unsealed, *missing[:3], *([f"{len(missing) - 3} more"] if len(missing) > 3 else [])])
         return Older(tuple(missing), f"{shown}: known to {listed(by)}, and not in the vault")
     if not by:
         return Unremembered("nothing here remembers what the vault had: no journal, and no --head")
