@@ -7,7 +7,17 @@ from pathlib import Path
 
 import pytest
 
+from backstay.adapters.memory.store import MemoryStore
 from backstay.cli import main
+from backstay.vault import check, open_vault
+from backstay.vault.checks import Asked, Examination
+from backstay.vault.copying import copy_point
+from backstay.vault.family import join
+from backstay.vault.healing import Healing
+from backstay.vault.ledger import Ledger
+from backstay.vault.rebuilding import rebuild
+from fix_buckets import BUCKET, SeaweedFS
+from fix_vault import NOW, SMALL, File, back_up, expected, held, keyring, later, new_vault, noise
 from fix_vaults import Shop, make_shop
 
 
@@ -118,3 +128,42 @@ def test_a_whole_vault_that_was_set_back_is_found_by_the_journal(
     code, said = typed(shop, alone, capsys)
     assert code == 35
     assert "freshness not verified" in said
+
+
+def test_the_same_in_a_bucket_of_a_real_server(weed: SeaweedFS) -> None:
+    """With other eyes than ours: boto3 empties the newest index, and moves half of the packs to other names."""
+    store, beside, client = weed.store(), MemoryStore("off-site"), weed.client()
+    vault = new_vault(store)
+    things = {**SMALL, **{f"letters/{n}": File(noise(9_000, n)) for n in range(60)}}
+    points = [back_up(vault, SMALL), back_up(vault, things, now=later(1))]
+    join(beside, vault, keys=keyring(), now=NOW)
+    for point in points:
+        copy_point(vault, open_vault(beside, "off-site", keyring()), point)
+    with Ledger(None) as ledger:
+        looked = Examination(vault, ledger, NOW)
+        assert list(looked.findings()) == []
+        assert [one.packs for one in rebuild(vault, looked.stock)] == [len(looked.stock)]
+
+    def named(key: str) -> dict[str, str]:
+        return {"Bucket": BUCKET, "Key": f"{store.address.prefix}/{key}"}
+
+    for listed in list(store.list("index/")):
+        client.put_object(**named(listed.key), Body=b"")
+    packs = [listed.key for prefix in ("packs/", "nodes/") for listed in store.list(prefix)]
+    for n, key in enumerate(packs[::2]):
+        data = store.get(key)
+        client.put_object(**named(f"{key.rpartition('/')[0]}/{n:032x}"), Body=data)
+        client.delete_object(**named(key))
+
+    hurt = open_vault(store, "bucket", keyring())
+    found = list(check(hurt))
+    assert {finding.point for finding in found if finding.point} == {point.id for point in points}
+    assert any(finding.key.startswith("index/") for finding in found)
+    with Ledger(None) as ledger:
+        healing = Healing(hurt, [open_vault(beside, "off-site", keyring())], ledger, NOW)
+        looked = healing.run(Asked(100))
+    assert all(point.is_whole for point in looked.points), healing.findings
+    assert sum(healing.healed.packs.values()) == len(packs[::2])
+    mended = open_vault(store, "bucket", keyring())
+    assert held(mended.open(points[0].id)) == expected(SMALL)
+    assert held(mended.open(points[1].id)) == expected(things)

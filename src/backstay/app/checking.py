@@ -15,9 +15,11 @@ from backstay.app.driving import new_run
 from backstay.app.home import Home
 from backstay.errors import (
     BackstayError,
+    Cancelled,
     JournalConflict,
     PlanMissing,
     PointNotVerified,
+    UnknownName,
     Usage,
     VaultUnsound,
 )
@@ -113,11 +115,11 @@ def check(home: Home, wanted: Wanted, screen: Screen, tell: Tell) -> list[Checke
     found: list[Checked | Closed] = []
     for name in chosen(home, wanted.vaults):
         try:
-            vault = home.vault(name)
-        except BackstayError as error:
+            found.append(_check(home, home.vault(name), wanted, screen, partial(tell, name)))
+        except (Cancelled, UnknownName):
+            raise
+        except BackstayError as error:  # it does not open, or went away while we looked
             found.append(Closed(name, error))
-        else:
-            found.append(_check(home, vault, wanted, screen, partial(tell, name)))
     if has_journal(home):
         home.seal()
     return found
@@ -227,7 +229,8 @@ def _alarm(home: Home, name: VaultName, older: Older) -> None:
     for id in older.missing:
         point = history.point(id)
         if point is not None and id not in known:
-            _append(home, point.component, PointMissing(name, id))
+            with suppress(BackstayError):  # a journal that may not be written: it is said all the same
+                _append(home, point.component, PointMissing(name, id))
 
 
 def _append(home: Home, component: ComponentName, fact: PointMissing | ProofGiven) -> None:

@@ -71,7 +71,7 @@ def say_checked_vault(page: "Page", one: "Checked | Closed", *, reading: bool) -
     from backstay.app.checking import Closed, say_checked
 
     if isinstance(one, Closed):
-        page.say(f"✘ the vault {one.vault} cannot be opened: {one.error}", "bold red")
+        page.say(f"✘ the vault {one.vault} could not be looked at: {one.error}", "bold red")
         return
     told = say_checked(one, page.home().clock.now(), reading=reading)
     page.table(told.title, dict.fromkeys(("point", "component", "standing", "bytes read"), "left"), told.rows)
