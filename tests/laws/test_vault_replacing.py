@@ -2,6 +2,7 @@
 another vault of the family; a process that dies in between leaves what the next one finishes."""
 
 import itertools
+import os
 from collections.abc import Callable
 
 import pytest
@@ -20,6 +21,9 @@ from backstay.vault.opening import write_header
 from backstay.vault.replacing import finish, replace
 from backstay.verify import of_bytes
 from fix_vault import DB, NOW, SMALL, Crash, Mortal, back_up, copy_of, expected, held, keyring, new_vault
+
+STEP = 1 if os.environ.get("HYPOTHESIS_PROFILE") == "night" else 3
+"""Every third call in the short run, every one at night."""
 
 
 def opened(store: Store, name: str = "local") -> Repository:
@@ -88,7 +92,7 @@ def test_dying_at_any_call_of_a_replacement_loses_nothing() -> None:
     key = first(clean, "points/")
     whole = clean.objects[key]
     flip(clean, key)
-    for breaths, after in itertools.product(range(1, 60), (False, True)):
+    for breaths, after in itertools.product(range(1, 60, STEP), (False, True)):
         store = copy_of(clean)
         mortal = Mortal(store, breaths, after=after)
         try:
@@ -186,7 +190,7 @@ def test_dying_at_any_call_of_mending_the_foundation_is_made_good_by_the_next() 
     clean, beside = memory()
     harm_header_line(clean)
     flip(clean, first(clean, "keys/"))
-    for breaths, after in itertools.product(range(1, 30), (False, True)):
+    for breaths, after in itertools.product(range(1, 30, STEP), (False, True)):
         store = copy_of(clean)
         try:
             list(mend_foundation(Mortal(store, breaths, after=after), [opened(beside)], keyring()))
