@@ -13,7 +13,7 @@ def main() -> int:
     parser.add_argument("--size", default="1G", help="how large the database is made, like 1G (default) or 4G")
     parser.add_argument("--json", action="store_true", help="one JSON object a row")
     parser.add_argument("--rounds", type=int, default=2, help="vault: how often each has its turn; the best counts")
-    parser.add_argument("--only", action="append", default=[], help="vault: only this part (main, chain, s3); repeat")
+    parser.add_argument("--only", action="append", default=[], help="vault: only main, delta, chain or s3; repeat")
     parser.add_argument("--chain", type=int, default=120, help="vault: how many incremental backups before a restore")
     words = parser.parse_args()
     import_module(words.name).run(words.size, words.json, words)

@@ -24,7 +24,7 @@ backstay: 1
 system: {{name: bench, title: Bench}}
 objectives: {{rto: 1h, rpo: 24h}}
 sites: {{primary: {{}}}}
-vaults: {{local: {{url: "{url}", keep: 30d}}}}
+vaults: {{local: {{url: "{url}", keep: 30d{reach}}}}}
 components:
   database: {{postgres: {{url: "${{env:DATABASE_URL}}", way: local, data: {data}}}, protect: {{full: "02:00"}}}}
 people: {{me: {{name: Me, email: me@example.com}}}}
@@ -71,12 +71,13 @@ class Backstay:
     server: Server
     folder: Path
     url: str = "./vault"
+    reach: str = ""
     name: str = "backstay"
 
     def begin(self) -> None:
         shutil.rmtree(self.folder, ignore_errors=True)
         self.folder.mkdir()
-        (self.folder / "backstay.yaml").write_text(PLAN.format(url=self.url, data=self.server.data))
+        (self.folder / "backstay.yaml").write_text(PLAN.format(url=self.url, reach=self.reach, data=self.server.data))
         self.run("init")
         self.run("points")  # the first start of all compiles Python's bytecode
 
@@ -150,6 +151,7 @@ class Restic:
     server: Server
     folder: Path
     url: str = ""
+    ca: str = ""
     name: str = "restic"
 
     @property
@@ -164,7 +166,8 @@ class Restic:
     def run(self, *words: str, after: str = "") -> Spent:
         environment = {"RESTIC_REPOSITORY": self._repository, "RESTIC_PASSWORD": "bench"}
         environment["RESTIC_CACHE_DIR"] = str(self.folder / "cache")
-        return spend(then(["restic", "--quiet", *words], after), environment=environment)
+        ca = ["--cacert", self.ca] if self.ca else []
+        return spend(then(["restic", "--quiet", *ca, *words], after), environment=environment)
 
     def backup(self) -> Spent:
         return self.run("backup", "--exclude", f"{self.server.data}/pg_wal/*", str(self.server.data))

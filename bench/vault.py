@@ -12,6 +12,7 @@ import shutil
 import tempfile
 from pathlib import Path
 
+import bucket
 from database import change, fill
 from peers import Backstay, Borg, Hand, PgBackRest, Restic, archive_command, compressed, copied
 from rows import Best, Row, Spent, say, show, stored_mb
@@ -22,7 +23,7 @@ from fix_postgres import MakePostgres, Server, making
 MAJOR = 15
 """The newest that Debian's pgBackRest knows."""
 OURS = "backstay"
-PARTS = ("main", "delta", "chain")
+PARTS = ("main", "delta", "chain", "s3")
 
 
 def run(size: str, as_json: bool, words: argparse.Namespace) -> None:
@@ -36,6 +37,8 @@ def run(size: str, as_json: bool, words: argparse.Namespace) -> None:
             rows += Main(server, folder).rows(words.rounds, delta="delta" in parts)
         if "chain" in parts:
             rows += chain(server, folder, words.chain)
+        if "s3" in parts:
+            rows += bucket.rows(server, folder, words.rounds)
     show(f"The vault, {size} of data, PostgreSQL {MAJOR}", rows, as_json)
 
 
