@@ -118,7 +118,7 @@ class Main:
         say("delta restores")
         first = self._points()[0]
         self._ours.restore(self._to, "--point", first)
-        self._add_delta(OURS, self._ours.restore(self._to, "--delta"))
+        self._add_delta(OURS, self._ours.restore(self._to, "--delta", "--remove"))
         self._tuned.restore(self._to, f"--set={self._tuned.first_label()}")
         self._add_delta(self._tuned.name, self._tuned.restore(self._to, "--delta"))
 

@@ -133,7 +133,7 @@ class _Restore:
     def _batches(self, under: str) -> Iterator[_Batch]:
         batch, path = _Batch(), under
         try:
-            for path, item in self._fetching.items(under):
+            for path, item in self._fetching.ahead(self._fetching.items(under)):
                 if (target := self._prepare(path, item)) is None:
                     continue
                 file = (KeptFile if self._over else LaidFile)(target, stored(path, item))

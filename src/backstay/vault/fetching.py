@@ -4,7 +4,9 @@ Frames that lie side by side in a pack are read at once. Every frame is opened w
 chunk is hashed again, before a byte of it is handed on.
 """
 
+from collections import deque
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from typing import NamedTuple
 
 from backstay.errors import BackstayError, Damaged, NoSuchPoint, ObjectMissing
@@ -16,6 +18,8 @@ from backstay.vault.shelf import ELSEWHERE, Shelf, damaged
 from backstay.vault.streams import StreamMap
 from backstay.vault.trees import Tree, shown
 
+_ASKING, _AHEAD = 4, 16
+"""So many at once, and so many files in advance: fewer than a shelf remembers."""
 READ_BYTES = 8 << 20
 """At most this much is asked of the store at once."""
 GAP_BYTES = 32 << 10
@@ -59,6 +63,30 @@ class Fetching:
         yield under, item
         if item.kind is Kind.FOLDER:
             yield from self.tree.walk(item.content, under)
+
+    def ahead(self, items: Iterator[tuple[str, Item]]) -> Iterator[tuple[str, Item]]:
+        """The same entries. The maps of the next files are read meanwhile, several at once: a database has a thousand
+        files, and a store that is far away answers each question in its own time."""
+        waiting: deque[tuple[str, Item]] = deque()
+        trouble: BackstayError | None = None
+        with ThreadPoolExecutor(_ASKING, thread_name_prefix="backstay-ahead") as pool:
+            try:
+                for path, item in items:
+                    waiting.append((path, item))
+                    if isinstance(item.content, Stream):
+                        pool.submit(self._warm, item.content, item.size_bytes)
+                    if len(waiting) > _AHEAD:
+                        yield waiting.popleft()
+            except BackstayError as error:
+                trouble = error
+            yield from waiting
+        if trouble is not None:
+            raise trouble
+
+    def _warm(self, stream: Stream, size_bytes: int) -> None:
+        """Read the first map of a file, for whoever needs it next: he also meets what is wrong with it."""
+        for leaf in StreamMap(self.shelf, stream, size_bytes).leaves(0, 1):
+            self.shelf.leaf(leaf.ref)
 
     def located(self, item: Item, start: int, end: int) -> Iterator[Located]:
         """The chunks of a file that hold the bytes from `start` up to `end`. Raises Damaged, ObjectMissing."""
