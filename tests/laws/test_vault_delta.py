@@ -174,6 +174,17 @@ def test_a_copy_by_hard_links_and_what_a_link_leads_to_stay_what_they_were(tmp_p
     assert list((tmp_path / "elsewhere").iterdir()) == []
 
 
+def test_what_lies_elsewhere_is_not_written_through_a_link_either(tmp_path: Path) -> None:
+    vault, elsewhere = new_vault(MemoryStore()), tmp_path / "elsewhere"
+    reader = vault.open(back_up(vault, {"d/a": File(b"new")}).id)
+    elsewhere.mkdir()
+    (tmp_path / "spaces").mkdir()
+    (tmp_path / "spaces" / "d").symlink_to(elsewhere)
+    with pytest.raises(TargetNotEmpty, match="is a link"):
+        reader.extract(tmp_path / "to", place=lambda stored: tmp_path / "spaces" / stored.path, over=True)
+    assert list(elsewhere.iterdir()) == []
+
+
 def test_a_folder_where_a_file_belongs_is_nobodys_to_remove_unasked(tmp_path: Path) -> None:
     vault = new_vault(MemoryStore())
     reader = vault.open(back_up(vault, {"a": File(b"new")}).id)

@@ -174,7 +174,11 @@ class _Restore:
 
     def _folder(self, path: Path, *, named: bool = False) -> None:
         """Make a folder and those above it. One that is there is used; below `to`, it must not be a link."""
-        if path in self._folders or path == self._to or (not path.is_relative_to(self._to) and path.is_dir()):
+        if path in self._folders or path == self._to:
+            return
+        if not path.is_relative_to(self._to) and path.is_dir():
+            if self._over and path.is_symlink():
+                raise TargetNotEmpty(f"{path} is a link, and nothing is written through one")
             return
         if len(self._folders) > 4096:
             self._folders.clear()

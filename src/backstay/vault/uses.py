@@ -171,7 +171,10 @@ def _add(into: dict[bytes, int], place: Place) -> None:
 
 
 def _sum(some: Mapping[bytes, int], others: Mapping[bytes, int]) -> dict[bytes, int]:
-    return {pack: some.get(pack, 0) + others.get(pack, 0) for pack in {**some, **others}}
+    total = dict(some)
+    for pack, size in others.items():
+        total[pack] = total.get(pack, 0) + size
+    return total
 
 
 def _rest(before: Mapping[bytes, int], replaced: Mapping[bytes, int]) -> dict[bytes, int]:
