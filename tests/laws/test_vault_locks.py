@@ -15,10 +15,12 @@ from backstay.adapters.memory.store import MemoryStore
 from backstay.errors import AccessDenied
 from backstay.facts import Point, Verdict
 from backstay.ports import PASSING, Attack, Cover, Key, Lock, LockMode, Store
-from backstay.vault import Repository, check, names, open_vault
+from backstay.vault import Repository, check, join, names, open_vault
+from backstay.vault.copying import copy_point
 from backstay.vault.covers import covered, uncover
+from backstay.vault.generations import Change, write_index
 from backstay.vault.immutability import trials
-from backstay.vault.locks import LOCKED, needed, standing
+from backstay.vault.locks import LOCKED, Locker, needed, standing
 from fix_vault import (
     DB,
     SMALL,
@@ -165,6 +167,33 @@ def test_what_is_meant_to_go_is_not_locked(locked: Locked) -> None:
     free = {one.key.split("/")[0] for one in locked.bucket.list() if locked.bucket.locked_until(one.key) is None}
     assert free == {"reserved", "locks"}
     assert {prefix.rstrip("/") for prefix in PASSING} >= free
+
+
+def test_a_copy_is_locked_for_as_long_as_a_point_that_is_sealed_there(locked: Locked) -> None:
+    near = new_vault(MemoryStore())
+    join(bucket := MemoryBucket(lock=LOCK, now=locked.clock.now), near, keys=keyring(), now=locked.clock.now())
+    locked.bucket, locked.vault = bucket, open_vault(bucket, "bucket", keyring())
+    for days in (0, 10, 25, 40, 59, 61):
+        locked.clock.advance(days * DAY)
+        point = back_up(near, {**TINY, "changes": File(b"%d" % days)}, now=locked.clock.now())
+        copied = copy_point(near, locked.vault, point)
+        assert copied.locked.startswith("locked until")
+        assert locked.shortest(point) >= locked.clock.now() + LOCK.span
+
+
+def test_what_was_moved_is_locked_where_it_is_now(locked: Locked) -> None:
+    point = locked.back_up()
+    old = next(iter(locked.bucket.list("packs/"))).key
+    new = Key(f"packs/{DB}/{'ab' * 16}")
+    moves = {bytes.fromhex(old.rpartition("/")[2]): (bytes.fromhex("ab" * 16),)}
+    locked.bucket.put(new, [b"as a pruner would fill it"])
+    write_index(locked.bucket, locked.vault.opened, keyring(), DB, [], Change(moves=moves))
+    locked.bucket.piles.pop(old)
+    locked.clock.advance(31 * DAY)
+    packs = set(locked.vault.packs_of(point.id))
+    kept = Locker(locked.bucket, locked.vault.opened, keyring(), began=locked.clock.now()).keep(DB, packs)
+    assert kept.short == {}
+    assert (locked.bucket.locked_until(new) or locked.clock.now()) >= locked.clock.now() + LOCK.span
 
 
 # ── what cannot be kept is said ──────────────────────────────────────────────────────────────────

@@ -7,7 +7,7 @@ vault itself that is away or full: then the rest of what it lacks waits for the 
 
 from collections.abc import Callable, Sequence
 from contextlib import AbstractContextManager, suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import timedelta
 
 from backstay import engine, spread
@@ -53,6 +53,8 @@ class Moved:
     to: VaultName
     point: Point | None
     result: PointCopied | BackstayError
+    locked: str = ""
+    """Until when the copy is locked there, or that it is not; empty where nothing is."""
 
     @property
     def error(self) -> BackstayError | None:
@@ -107,8 +109,9 @@ def _fill(home: Home, component: Component, to: VaultName, wanted: Wanted, scree
             continue
         with screen(f"copying {component.name} into {to}") as progress:
             opened = tuple(home.vault(name) for name in sources)
-            result = _attempt(home, _Task(component, home.vault(to), point, opened, wanted.verify, progress))
-        moved.append(Moved(component.name, to, point, result))
+            task = _Task(component, home.vault(to), point, opened, wanted.verify, progress)
+            result = _attempt(home, task)
+        moved.append(Moved(component.name, to, point, result, "".join(task.locked)))
         if isinstance(result, _OF_THE_TARGET):
             break
     for source in _sources(history.vaults, to, wanted):
@@ -161,6 +164,8 @@ class _Task:
     sources: tuple[Repository, ...]
     verify: bool
     progress: Progress
+    locked: list[str] = field(default_factory=list[str])
+    """What came of its locks, once it is there."""
 
 
 def _attempt(home: Home, task: _Task) -> PointCopied | BackstayError:
@@ -202,6 +207,7 @@ def _copied(home: Home, task: _Task, acting: Acting) -> PointCopied:
                 raise
             continue
         took = home.clock.elapsed() - started
+        task.locked[:] = [done.locked]
         return PointCopied(
             acting.run, VaultName(source.name), VaultName(task.to.name), done.point, done.moved_bytes, took
         )

@@ -83,6 +83,8 @@ def say_copies(page: "Page", moved: "Sequence[Moved]") -> None:
         rate = f", {say_size(done.moved_bytes / seconds)}/s" if seconds and done.moved_bytes else ""
         size = f"{say_size(done.moved_bytes)} in {say_span(done.took)}{rate}"
         page.say(f"✔ {one.component}: {done.point} copied{source} to {one.to}, {size}")
+        if one.locked:
+            page.say(f"  {one.locked}", "yellow" if one.locked.startswith("NOT") else "dim")
 
 
 def told(one: "Moved") -> dict[str, object]:
@@ -97,4 +99,5 @@ def told(one: "Moved") -> dict[str, object]:
         error = one.result
         return found | {"code": error.code, "error": error.message, "known": error.detail, "try": error.hint}
     done = one.result
-    return found | {"from": done.source or None, "bytes": done.moved_bytes, "took_s": done.took.total_seconds()}
+    told = {"from": done.source or None, "bytes": done.moved_bytes, "took_s": done.took.total_seconds()}
+    return found | told | {"locks": one.locked or None}

@@ -3,6 +3,7 @@
     1. enrolments and wrapped keys that the target lacks     whoever reads there must be able to
     2. the reservation                                       from here on a pruner there waits for us, or expires us
     3. the packs that the target lacks                       looked at on their way, several at once
+       locks there, made longer where there are any          as before a point is sealed
     4. marks there, then the listing there, once more        a pruner may have been at work before 2
     5. the point's record, put if absent                     the last write: only now is it a point there
     6. proofs and holds                                      they follow at any time
@@ -20,7 +21,7 @@ from dataclasses import dataclass
 
 from backstay.errors import Damaged, Lapsed, NoSuchPoint, ObjectMissing, WrongKey
 from backstay.facts import Point
-from backstay.ports import Key, Listed, Progress, unwatched
+from backstay.ports import Key, Listed, Progress, locking, unwatched
 from backstay.values import ComponentName, PointId, count
 from backstay.vault import names
 from backstay.vault.boxes import open_box, seal_json
@@ -28,6 +29,7 @@ from backstay.vault.carrying import Carrier, never
 from backstay.vault.family import refuse_strangers, spread_statements
 from backstay.vault.index import newest
 from backstay.vault.living import Moves
+from backstay.vault.locks import Locker
 from backstay.vault.marks import condemned
 from backstay.vault.moving import adopt
 from backstay.vault.packs import parse_key
@@ -44,6 +46,8 @@ class Copied:
     point: PointId
     packs: int
     moved_bytes: int
+    locked: str = ""
+    """Until when all of it is locked in the target, or that it is not; empty where nothing is."""
 
 
 def copy_point(
@@ -73,7 +77,9 @@ class _Copy:
         self._source, self._target, self._point = source, target, point
         self._verify, self._progress, self._stop = verify, progress, stop
         self._key = names.sealed(point.component, point.id)
-        self._packs, self._moved = 0, 0
+        self._packs, self._moved, self._locked = 0, 0, ""
+        locks = locking(target.store)
+        self._locker = Locker(locks, target.opened, target.keys, began=locks.now()) if locks else None
 
     def run(self) -> Copied:
         source, target, component = self._source, self._target, self._point.component
@@ -85,7 +91,7 @@ class _Copy:
             self._bring()
             self._seal(record)
         copy_beside(source, target, component)
-        return Copied(self._point.id, self._packs, self._moved)
+        return Copied(self._point.id, self._packs, self._moved, self._locked)
 
     def _record(self) -> bytes:
         """The sealed point in the source, verified. Raises NoSuchPoint."""
@@ -137,6 +143,8 @@ class _Copy:
             try:
                 needed, moved = self._needed()
                 self._carry(self._lacking(needed))
+                if self._locker is not None:  # also of what was there already: it may be older than the lock
+                    self._locked = str(self._locker.keep(self._point.component, needed))
             except ObjectMissing:
                 self._record()  # it was ended in the source meanwhile: that is said, and nothing else
                 if attempt + 1 == ROUNDS:

@@ -16,7 +16,7 @@ from backstay.facts import Verdict
 from backstay.ports import Attack, Hidden, Key, Listed, Locking, LockMode, Store, locking, versioned
 from backstay.values import ComponentName, count, say_moment, say_span
 from backstay.vault import names
-from backstay.vault.locks import needed, standing
+from backstay.vault.locks import moved, needed, standing
 from backstay.vault.repository import Repository
 
 CANARY_LOCK = timedelta(minutes=5)
@@ -181,14 +181,16 @@ def _promises(vault: Repository, store: Locking, component: ComponentName, now: 
     points could not be read."""
     wanted: dict[bytes, tuple[datetime, str]] = {}
     found, trouble, span = list[_Promise](), 0, store.lock.span
+    moves = moved(store, vault.opened, component)
     for listed in sorted(store.list(names.points(component)), key=lambda listed: listed.modified):
         if not names.is_point(listed.key) or listed.modified + span <= now:
             continue
         try:
             if (sealed := vault.sealed_at(listed.key)) is None:
                 continue
-            why = f"point {sealed.point.id} needs it"
-            wanted |= dict.fromkeys(vault.uses_of(sealed).all(), (listed.modified + span, why))
+            why, packs = f"point {sealed.point.id} needs it", set(vault.uses_of(sealed).all())
+            packs |= {new for pack in packs for new in moves.get(pack, ())}
+            wanted |= dict.fromkeys(packs, (listed.modified + span, why))
         except (Damaged, ObjectMissing, WrongKey):
             trouble += 1
             continue

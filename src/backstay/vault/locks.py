@@ -18,7 +18,7 @@ kept. It is said in the point itself, which is signed, and `vault check --immuta
 """
 
 import secrets
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
 from dataclasses import dataclass, field
@@ -33,6 +33,7 @@ from backstay.values import ComponentName, count, from_stamp, say_moment, stamp
 from backstay.vault import names
 from backstay.vault.boxes import open_box, seal_json
 from backstay.vault.codec import text_of, whole_of
+from backstay.vault.generations import newest_readable
 from backstay.vault.keyring import Keyring
 from backstay.vault.keys import Opened
 from backstay.vault.packs import parse_key
@@ -97,8 +98,11 @@ class Locker:
         """Before a point that needs `packs` is sealed. Raises what the store raises when it cannot be listed."""
         now = self._store.now()
         kept = Kept(now + self._store.lock.span)
-        missing = set(packs)
+        missing, moves = set(packs), moved(self._store, self._opened, component)
+        missing |= {new for pack in packs for new in moves.get(pack, ())}
         self._extend(component, needed(self._store, component, missing), kept, now)
+        # What was moved, and is gone from where it was, is where the index says.
+        missing = {pack for pack in missing if pack not in moves or missing & set(moves[pack])}
         kept.looked_at += len(missing)
         kept.short |= {Key(f"pack {pack.hex()}"): "it is missing" for pack in missing}
         self._extend(None, standing(self._store), kept, now)
@@ -191,6 +195,15 @@ def needed(store: Store, component: ComponentName, packs: set[bytes]) -> Iterato
                     packs.discard(pack)
                     yield listed
     yield from store.list(names.indexes(component))
+
+
+def moved(store: Store, opened: Opened, component: ComponentName) -> Mapping[bytes, tuple[bytes, ...]]:
+    """Packs to those into which something of them was moved: a point that lists the one needs the others too. Nothing,
+    where no index can be read; `vault check` says so."""
+    with suppress(Damaged, ObjectMissing, WrongKey):
+        if (generation := newest_readable(store, opened, component)) is not None:
+            return generation.moves
+    return {}
 
 
 def standing(store: Store) -> Iterator[Listed]:
