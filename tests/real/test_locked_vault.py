@@ -138,7 +138,9 @@ def test_the_lock_is_proved_by_trying_and_a_missing_one_is_not_passed(
 
     other = made(buckets, tmp_path_factory.mktemp("other"), VERSIONED, "lock: 30d")
     other.good("init")
-    assert "locked until" not in other.good("backup")
+    said = other.good("backup")
+    assert "locked until" not in said
+    assert "NOT locked: the plan promises `lock: 30 d`" in said
     done = other.backstay("vault", "check", "--immutability")
     assert done.returncode == 35
     assert "✔" not in done.stdout

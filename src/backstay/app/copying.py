@@ -111,7 +111,8 @@ def _fill(home: Home, component: Component, to: VaultName, wanted: Wanted, scree
             opened = tuple(home.vault(name) for name in sources)
             task = _Task(component, home.vault(to), point, opened, wanted.verify, progress)
             result = _attempt(home, task)
-        moved.append(Moved(component.name, to, point, result, "".join(task.locked)))
+        locked = "".join(task.locked) or "".join(f"NOT locked: {said}" for said in home.unlocked(to))
+        moved.append(Moved(component.name, to, point, result, locked))
         if isinstance(result, _OF_THE_TARGET):
             break
     for source in _sources(history.vaults, to, wanted):

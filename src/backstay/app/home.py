@@ -31,7 +31,7 @@ from backstay.facts import Hold, PlanAdopted, Point, Proof
 from backstay.facts.audit import CLOCK_TOLERANCE
 from backstay.history import History, history
 from backstay.plan import Plan, Template
-from backstay.ports import Store
+from backstay.ports import Store, locking
 from backstay.values import ComponentName, PointId, StreamName, VaultName, say_moment, say_span
 from backstay.vault import Repository
 from backstay.vault.probing import believe
@@ -185,6 +185,13 @@ class Home:
         except (OSError, ValueError) as error:
             raise Damaged(f"{path} cannot be read", detail=str(error), hint="it only says where vaults are") from None
         return {str(name): str(address) for name, address in found.items()}
+
+    def unlocked(self, name: VaultName) -> tuple[str, ...]:
+        """A sentence, where the plan promises a lock and the store of this vault sets none."""
+        lock, store = self.plan.vaults[name].lock, self.vault(name).store
+        if lock is None or locking(store) is not None:
+            return ()
+        return (f"the plan promises `lock: {say_span(lock)}`, and {store.describe()} cannot lock anything",)
 
     def open_vault(self, name: VaultName) -> Repository:
         """One vault of the plan, as it is now. Raises the reason why it cannot be opened."""

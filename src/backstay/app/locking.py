@@ -7,9 +7,8 @@ from backstay.app.checking import chosen
 from backstay.app.home import Home
 from backstay.errors import BackstayError, NotSupported, PointNotVerified, PromiseBroken
 from backstay.facts import Verdict
-from backstay.ports import locking, versioned
-from backstay.values import VaultName, say_span
-from backstay.vault import Repository
+from backstay.ports import versioned
+from backstay.values import VaultName
 from backstay.vault.covers import Uncovered, uncover
 from backstay.vault.immutability import Tried, trials
 
@@ -47,21 +46,19 @@ def immutability(home: Home, names: Sequence[str], tell: Tell, *, everything: bo
 def _tried(home: Home, name: VaultName, *, everything: bool) -> Iterator[Tried]:
     try:
         vault = home.vault(name)
-        yield from _promised(home, name, vault)
+        yield from _promised(home, name)
         yield from trials(vault, everything=everything)
     except BackstayError as error:
         yield Tried("vault", Verdict.NOT_VERIFIED, f"it could not be looked at: {error.message}")
 
 
-def _promised(home: Home, name: VaultName, vault: Repository) -> Iterator[Tried]:
+def _promised(home: Home, name: VaultName) -> Iterator[Tried]:
     """What the plan says and the store does not do."""
     if home.asked.vault is not None:  # by its address: no plan says anything about it
         return
-    lock = home.plan.vaults[name].lock
-    if lock is None:
+    if home.plan.vaults[name].lock is None:
         yield Tried("plan", Verdict.NOT_VERIFIED, "the plan promises no `lock` for this vault")
-    elif locking(vault.store) is None:
-        said = f"the plan promises `lock: {say_span(lock)}`, and {vault.store.describe()} cannot lock anything"
+    for said in home.unlocked(name):
         yield Tried("plan", Verdict.NOT_VERIFIED, said)
 
 

@@ -176,7 +176,8 @@ class _Taking:
                 self._reserved = True
                 note(point)
 
-            return take_point(replace(routine, stop=acting.stop), noting)
+            taken = take_point(replace(routine, stop=acting.stop), noting)
+            return replace(taken, said=(*taken.said, *(f"NOT locked: {said}" for said in home.unlocked(self._vault))))
 
         def look(open_one: RoutineBegan) -> PointTaken | RoutineFailed:
             return look_taken(routine, open_one)
