@@ -305,11 +305,19 @@ def test_an_other_vault_that_lies_gives_nothing() -> None:
             held(opened(store).open(point.id))
 
 
-def test_a_healed_vault_is_the_base_of_the_next_backup_and_of_a_copy() -> None:
+@pytest.mark.parametrize(
+    "harm", ["packs have flipped bits", "trees have flipped bits", "all ends are lost", "all of it"]
+)
+def test_a_healed_vault_is_the_base_of_the_next_backup_and_of_a_copy(harm: str) -> None:
     store, beside = family()
-    for harm in (delete("nodes/"), flipped("packs/")):
-        harm(store)
+    HARM[harm](store)
     heal(store, beside)
     third = back_up(opened(store), {**MORE, "third": File(b"3")}, now=later(5))
     assert held(opened(store).open(third.id)) == expected({**MORE, "third": File(b"3")})
     assert [finding for finding in check(opened(store), read_data=True) if finding.weight is Weight.DAMAGED] == []
+    third_vault = MemoryStore("third")
+    join(third_vault, opened(store), keys=keyring(), now=NOW)
+    for point in opened(store).points():
+        copy_point(opened(store), opened(third_vault, "third"), point)
+    assert gives_all(third_vault)
+    assert list(check(opened(third_vault), read_data=True)) == []

@@ -30,7 +30,6 @@ from backstay.vault.opening import read_header
 from backstay.vault.packreading import PackSeen, look_at
 from backstay.vault.repository import Repository, Sealed
 from backstay.vault.several import each, pool
-from backstay.vault.shelf import Shelf
 from backstay.vault.soundness import TROUBLE, Hurt, Known, Lost, Walk, unminded
 from backstay.vault.stock import CHOSEN, GOOD, UNLISTED, Stock
 
@@ -266,7 +265,7 @@ class Examination:
                 else:
                     seen = said
             try:
-                seen = self._coverage(seen, found, walks.shelf(component))
+                seen = self._coverage(seen, found, walks.of(component))
             except TROUBLE as error:
                 said = f"its list of packs cannot be read: {error.message}"
                 yield Finding(listed.key, said, component, id, weight=weight_of(error))
@@ -292,21 +291,17 @@ class Examination:
         standing = None if not lost else Weight.UNKNOWN if unknown >= lost else Weight.DAMAGED
         yield PointSeen(seen.point, seen.component, standing, files, folders, why)
 
-    def _coverage(self, seen: PointSeen, sealed: Sealed, shelf: Shelf) -> PointSeen:
+    def _coverage(self, seen: PointSeen, sealed: Sealed, walk: Walk) -> PointSeen:
         """How much of what the point uses was read: by its own list, a part of it at a time."""
         if sealed.packs is None:
             return seen
         used, unread = 0, 0
         moves: Mapping[bytes, tuple[bytes, ...]] = {}
         with suppress(*TROUBLE):  # a damaged index is named as a box
-            moves = generation.moves if (generation := shelf.index.generation()) else {}
+            moves = generation.moves if (generation := walk.shelf.index.generation()) else {}
         for ref in sealed.packs:
-            try:
-                what, packs = shelf.pack_list(ref)
-            except TROUBLE:
-                if self.losing:
-                    self.losing(seen.component, Lost(What.NODES, ref.id, ref.place, 0, 0))
-                raise
+            walk.look_at_list(ref)
+            what, packs = walk.shelf.pack_list(ref)
             for id, size in packs.items():
                 used += size
                 # What was moved out of it is read where it is now.
@@ -332,9 +327,6 @@ class Walks:
             shelf = self._of.vault.shelf(component)
             self._walks[component] = Walk(shelf, self._of.stock, self._known, self._threads, losing)
         return self._walks[component]
-
-    def shelf(self, component: ComponentName) -> Shelf:
-        return self.of(component).shelf
 
     def needed(self) -> set[Key]:
         """The spoilt packs that points need, by their keys."""

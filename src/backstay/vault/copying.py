@@ -32,8 +32,10 @@ from backstay.vault.living import Moves
 from backstay.vault.locks import Locker
 from backstay.vault.marks import condemned
 from backstay.vault.moving import adopt
+from backstay.vault.packreading import look_at
 from backstay.vault.packs import parse_key
 from backstay.vault.repository import Repository
+from backstay.vault.stock import CHOSEN, Pack
 
 ROUNDS = 3
 """How often a pruner may take away what we brought, or move what we read, before we give up."""
@@ -168,13 +170,21 @@ class _Copy:
 
     def _needed(self) -> tuple[set[bytes], Moves]:
         """The packs to have in the target; and what of the point's list was moved in the source, and is nowhere any
-        more: then the target is told where its content is."""
+        more, or damaged and healed there: then the target is told where its content is."""
         listed, component = set(self._source.packs_of(self._point.id)), self._point.component
-        gone = listed - packs_in(self._source, component, listed).keys()
-        gone -= packs_in(self._target, component, gone).keys()
-        index = newest(self._source.store, self._source.opened, component) if gone else None
-        moved = {old: index.moves[old] for old in gone if old in index.moves} if index else {}
+        here = packs_in(self._source, component, listed)
+        lacking = listed - packs_in(self._target, component, listed).keys()
+        index = newest(self._source.store, self._source.opened, component) if lacking else None
+        moves: Moves = index.moves if index else {}
+        moved = {old: moves[old] for old in lacking & moves.keys() if old not in here or self._is_spoilt(here[old])}
         return (listed - moved.keys()) | {new for targets in moved.values() for new in targets}, moved
+
+    def _is_spoilt(self, listed: Listed) -> bool:
+        """Whether a pack that was moved is not worth carrying: repair leaves damaged ones where they lie."""
+        what, component, id = parse_key(listed.key)
+        pack = Pack(what, component, id, listed.size_bytes, CHOSEN)
+        _, seen = look_at(self._source.store, self._source.opened, pack)
+        return bool(seen.unlisted or seen.bad)
 
     def _lacking(self, needed: set[bytes]) -> list[Listed]:
         """Packs of the source that the target does not have. Raises ObjectMissing for one that neither has; Damaged for

@@ -24,7 +24,7 @@ from backstay.vault.nodes import Chunk, Chunks, Content, Item, Ref, Small, Strea
 from backstay.vault.packs import Place
 from backstay.vault.several import each
 from backstay.vault.shelf import Shelf
-from backstay.vault.stock import UNLISTED, Stock
+from backstay.vault.stock import UNLISTED, Pack, Stock
 from backstay.vault.trees import LONGEST_PATH, shown
 
 TROUBLE = (Damaged, ObjectMissing, WrongKey)
@@ -140,6 +140,13 @@ class Walk:
                     stack.append((node, self._opened(children)))
                     whole.append(True)
 
+    def look_at_list(self, ref: Ref) -> None:
+        """A node of a point's list of packs: it hurts no file, and whoever copies or prunes needs it."""
+        pack = self._stock.find(What.NODES, self.shelf.component, ref.place.pack)
+        amiss = self._stock.trouble(What.NODES, self.shelf.component, ref.place) or self._is_left(pack)
+        if amiss and not self._healed(What.NODES, ref.id, ref.place):
+            self._lose(Lost(What.NODES, ref.id, ref.place, 0, 0))
+
     def _opened(self, children: "Iterator[_Node | Hurt]") -> Iterator[_Inside | Hurt]:
         """Each child with what is in it; some are read ahead. Those that are known to be whole are left out."""
         new = (child for child in children if isinstance(child, Hurt) or not self._known.has(child.key))
@@ -147,17 +154,20 @@ class Walk:
             match found:
                 case _Inside(node, _):
                     pack = self._stock.find(What.NODES, self.shelf.component, node.ref.place.pack)
-                    if (
-                        pack is not None
-                        and pack.flags & UNLISTED
-                        and not self._healed(What.NODES, node.ref.id, node.ref.place)
-                    ):
+                    if self._is_left(pack) and not self._healed(What.NODES, node.ref.id, node.ref.place):
                         self._lose(_lost_node(node))
                 case Hurt(lost=Lost() as lost):
                     self._lose(lost)
                 case Hurt():
                     pass
             yield found
+
+    def _is_left(self, pack: Pack | None) -> bool:
+        """Whether what is still whole in a pack counts as lost too: where its end is damaged, for it does not say what
+        is in it; and of any damaged one when somebody mends, so that nothing needs it any more."""
+        if pack is None:
+            return False
+        return bool(pack.flags & UNLISTED) or (self._losing is not unminded and self._stock.is_spoilt(pack))
 
     def _lose(self, lost: Lost) -> None:
         self.needed.add((lost.what, lost.place.pack))
@@ -238,8 +248,7 @@ class Walk:
             return None
         why = self._stock.trouble(What.DATA, self.shelf.component, chunk.place)
         pack = self._stock.find(What.DATA, self.shelf.component, chunk.place.pack)
-        unlisted = pack is not None and bool(pack.flags & UNLISTED)
-        if not why and not unlisted:
+        if not why and not self._is_left(pack):
             return None
         if self._healed(What.DATA, chunk.id, chunk.place):
             return None
