@@ -1,16 +1,19 @@
 """The contract of a Store on a bucket of a real S3 server, and what only a bucket has."""
 
+import sys
 from collections.abc import Iterator
 from datetime import timedelta
 from pathlib import Path
 
 import pytest
 
+from backstay.adapters.clock import SystemClock
 from backstay.adapters.objectstore import Address, Patience, Reach
 from backstay.adapters.objectstore import bucket as buckets
 from backstay.adapters.objectstore.bucket import BucketStore
 from backstay.adapters.objectstore.leftovers import abort_uploads
-from backstay.errors import AccessDenied, BucketMissing, ObjectMissing, StoreUnreachable, Usage
+from backstay.app import stores
+from backstay.errors import AccessDenied, BucketMissing, ObjectMissing, StoreUnreachable, ToolMissing, Usage
 from backstay.ports import Key, Store
 from fix_buckets import BUCKET, OWNER, PLAIN, READER, SeaweedFS, free_port
 from fix_store_contract import StoreContract
@@ -146,6 +149,16 @@ def test_nobody_at_the_address_is_out_of_reach() -> None:
     for ask in (lambda: store.get(Key("a")), lambda: list(store.list()), store.now, lambda: store.delete(Key("a"))):
         with pytest.raises(StoreUnreachable):
             ask()
+
+
+def test_where_the_extra_is_not_installed_it_is_named(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(sys.modules, "obstore", None)
+    for scheme, extra in (("s3", "s3"), ("gs", "gcs"), ("az", "azure")):
+        monkeypatch.delitem(sys.modules, "backstay.adapters.objectstore.bucket", raising=False)
+        with pytest.raises(ToolMissing) as caught:
+            stores.at(f"{scheme}://bucket/x", tmp_path, SystemClock())
+        assert "'obstore'" in caught.value.message
+        assert f"pip install 'backstay[{extra}]'" in caught.value.hint
 
 
 def test_without_credentials_it_says_where_it_looked(weed: SeaweedFS) -> None:
