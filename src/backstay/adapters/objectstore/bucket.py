@@ -25,7 +25,8 @@ import obstore
 from backstay.adapters.objectstore.addresses import Address, Reach
 from backstay.adapters.objectstore.answers import in_words, is_past_the_end, is_there
 from backstay.adapters.objectstore.clouds import Clients, connect, settled
-from backstay.errors import BackstayError, ObjectMissing, StoreUnreachable
+from backstay.adapters.objectstore.s3 import Refused, reached
+from backstay.errors import BackstayError, ObjectMissing, StoreUnreachable, StoreUnsuitable
 from backstay.ports import Key, Listed, StoreTraits, checked_key, is_key
 
 WHOLE_BYTES = 32 << 20
@@ -150,8 +151,10 @@ class BucketStore:
     def list(self, prefix: str = "") -> Iterator[Listed]:
         """In the order of keys. The clouds' own services list in it; others may walk their folders instead (SeaweedFS
         gives `a/0` before `a-b`), so theirs is sorted when all of it is there."""
-        found = self._listed(prefix)
-        return found if self._lists_in_order else iter(sorted(found, key=lambda listed: listed.key))
+        if self._lists_in_order:
+            return self._listed(prefix)
+        found = {listed.key: listed for listed in self._listed(prefix)}
+        return iter(sorted(found.values(), key=lambda listed: listed.key))
 
     @property
     def _lists_in_order(self) -> bool:
@@ -164,15 +167,43 @@ class BucketStore:
         folder = prefix.rpartition("/")[0]  # obstore's prefixes end where a part of a key ends
         if folder:
             checked_key(Key(folder))
+        last = ""
         try:
             pages: Any = self.clients.ask.list(folder or None, chunk_size=1000)  # pyright: ignore[reportUnknownMemberType]
             for page in pages:
                 for meta in page:
                     key = Key(meta["path"])
                     if key.startswith(prefix) and is_key(key):  # else a stranger's
+                        last = key
                         yield Listed(key, meta["size"], meta["last_modified"].astimezone(UTC))
+        except obstore.exceptions.InvalidPathError:
+            yield from self._listed_anyway(prefix, last if self._lists_in_order else "")
         except (obstore.exceptions.BaseError, FileNotFoundError) as error:
             raise self._said(error, None, "list") from None
+
+    def _listed_anyway(self, prefix: str, after: str) -> Iterator[Listed]:
+        """obstore lists nothing where one object has a name like `points//x`, which whoever may write can put there, to
+        keep us from everything else. boto3 passes over it."""
+        if self.address.scheme != "s3":
+            raise StoreUnsuitable(
+                f"{self.describe()} holds an object with a name that cannot be read",
+                detail="it is none of ours, and it hides everything beside it",
+                hint="look with the provider's own tools for a name with //, /./ or /../ in it, and delete that object",
+            )
+        s3, own = reached(self.address, self.reach), f"{self.address.prefix}/" if self.address.prefix else ""
+        asked: dict[str, Any] = {"Prefix": own + prefix}
+        try:
+            while True:
+                page = s3.ask("list_objects_v2", **asked)
+                for one in page.get("Contents", ()):
+                    key = Key(str(one["Key"]).removeprefix(own))
+                    if key > after and is_key(key):
+                        yield Listed(key, int(one["Size"]), one["LastModified"].astimezone(UTC))
+                if not page.get("IsTruncated"):
+                    return
+                asked["ContinuationToken"] = page["NextContinuationToken"]
+        except Refused as refused:
+            raise refused.in_words(self.address.bucket) from None
 
     # ── the rest ──
 
