@@ -1,5 +1,7 @@
 """A plan with several vaults, in a folder of its own, and a folder of files to protect: everything through `app`."""
 
+import os
+import subprocess
 import sys
 from collections.abc import Generator, Sequence
 from contextlib import contextmanager
@@ -10,6 +12,7 @@ from backstay.adapters.clock import SystemClock
 from backstay.app import planning
 from backstay.app.home import Asked, Home
 from backstay.ports import Progress, unwatched
+from fix_estate import program
 
 PLAN = """\
 backstay: 1
@@ -56,7 +59,7 @@ class Shop:
 
 def make_shop(folder: Path, vaults: dict[str, str] = VAULTS) -> Shop:
     shop = Shop(folder)
-    shop.papers.mkdir()
+    shop.papers.mkdir(parents=True)
     (shop.papers / "contract").write_bytes(b"signed" * 1000)
     (shop.papers / "ledger").write_bytes(bytes(range(256)) * 3000)
     shop.write_plan(vaults)
@@ -86,3 +89,9 @@ class Opens:
     def _hear(cls, event: str, args: tuple[object, ...]) -> None:
         if event == "open" and cls._watched is not None and str(args[0]).endswith(cls._watched.name):
             cls.count += 1
+
+
+def typed(shop: Shop, *words: str) -> subprocess.CompletedProcess[str]:
+    """What the command line says to `backstay WORDS`, in the home of the shop, on a wide terminal."""
+    argv, wide = [*program(), *words], {**os.environ, "COLUMNS": "120"}
+    return subprocess.run(argv, cwd=shop.folder, env=wide, capture_output=True, text=True, timeout=120, check=False)

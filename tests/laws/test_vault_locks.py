@@ -374,3 +374,23 @@ def test_what_cannot_be_tried_is_not_verified(locked: Locked) -> None:
         broken = faulty(locked.bucket, Fault(1, method=method, times=999, error=AccessDenied("no right")))
         assert verdicts(open_vault(broken, "bucket", keyring()))[what] is Verdict.NOT_VERIFIED
     assert verdicts(new_vault(MemoryBucket(lock=LOCK)))["objects"] is Verdict.NOT_VERIFIED
+
+
+def test_what_is_copied_into_a_locked_vault_is_locked_as_promised_and_so_is_what_was_there_before() -> None:
+    clock, lock = MemoryClock(), LOCK
+    local = new_vault(MemoryStore())
+    bucket = MemoryBucket(lock=lock, now=clock.now)
+    join(bucket, local, keys=keyring(), now=clock.now())
+    for days in (0, 29, 40, 61, 1):
+        clock.advance(days * DAY)
+        things = {**SMALL, "changes": File(b"%d" % days)}
+        point = back_up(local, things, now=clock.now())
+        off_site = open_vault(bucket, "off-site", keyring())
+        done = copy_point(local, off_site, point)
+        assert done.locked.startswith("locked until")
+        packs = set(off_site.packs_of(point.id))
+        keys = [listed.key for listed in needed(bucket, DB, packs)]
+        assert not packs
+        until = [bucket.locked_until(key) for key in (*keys, Key(f"points/database/{point.id.lower()}"))]
+        assert all(one is not None and one >= clock.now() + lock.span for one in until)
+        assert held(off_site.open(point.id)) == expected(things)

@@ -1,7 +1,6 @@
 """A plan with several vaults: they are one family, whenever each was made, and one that is away stops nobody."""
 
 import json
-import os
 import shutil
 import subprocess
 from collections.abc import Callable
@@ -38,7 +37,7 @@ from backstay.vault import new_key, refuse_strangers
 from backstay.verify import Chosen, NoneGood, candidates, choose
 from fix_estate import program
 from fix_vault import noise
-from fix_vaults import VAULTS, Opens, Shop, make_shop, screen
+from fix_vaults import VAULTS, Opens, Shop, make_shop, screen, typed
 from fix_waiting import until
 
 LOCAL, OFF_SITE, PAPERS = VaultName("local"), VaultName("off-site"), ComponentName("papers")
@@ -509,40 +508,35 @@ def test_a_recovery_that_chose_a_vault_goes_on_when_that_vault_is_gone(ready: Sh
 # ── the command line ─────────────────────────────────────────────────────────────────────────────
 
 
-def _type(shop: Shop, *words: str) -> subprocess.CompletedProcess[str]:
-    argv, wide = [*program(), *words], {**os.environ, "COLUMNS": "120"}
-    return subprocess.run(argv, cwd=shop.folder, env=wide, capture_output=True, text=True, timeout=120, check=False)
-
-
 def test_typed_backup_copy_points_and_status_say_which_vault_has_what(ready: Shop) -> None:
-    first = _type(ready, "backup", "--no-copy")
+    first = typed(ready, "backup", "--no-copy")
     assert first.returncode == 0, first.stderr
-    behind = json.loads(_type(ready, "status", "--json").stdout)
+    behind = json.loads(typed(ready, "status", "--json").stdout)
     assert [one["lacks"] != [] for one in behind["components"][0]["vaults"]] == [False, True]
-    second = _type(ready, "vault", "copy", "--to", "off-site")
+    second = typed(ready, "vault", "copy", "--to", "off-site")
     assert second.returncode == 0, second.stderr
     assert "copied from local to off-site" in second.stdout
-    listed = _type(ready, "points")
+    listed = typed(ready, "points")
     assert "local, off-site" in listed.stdout
-    (point,) = json.loads(_type(ready, "points", "--json").stdout)["points"]
+    (point,) = json.loads(typed(ready, "points", "--json").stdout)["points"]
     assert point["vaults"] == {"local": "unproven", "off-site": "unproven"}
-    assert "nothing is lacking" in _type(ready, "vault", "copy").stdout
-    again = _type(ready, "vault", "copy", "--to", "off-site", "--json")
+    assert "nothing is lacking" in typed(ready, "vault", "copy").stdout
+    again = typed(ready, "vault", "copy", "--to", "off-site", "--json")
     assert json.loads(again.stdout) == {"copies": []}
 
 
 def test_typed_backup_with_a_vault_away_takes_the_point_and_exits_with_74(ready: Shop) -> None:
     shutil.move(ready.folder / "off-site", ready.folder / "unplugged")
-    done = _type(ready, "backup", "--json")
+    done = typed(ready, "backup", "--json")
     assert done.returncode == 74, done.stdout + done.stderr
     told = json.loads(done.stdout)
     assert told["backups"][0]["vault"] == "local"
     assert [(one["to"], one["code"]) for one in told["copies"]] == [("off-site", 20)]
-    alone = _type(ready, "vault", "copy")
+    alone = typed(ready, "vault", "copy")
     assert alone.returncode == 20
     assert "off-site" in alone.stdout
     shutil.move(ready.folder / "unplugged", ready.folder / "off-site")
-    assert _type(ready, "backup", "--due", "--json").returncode == 0
+    assert typed(ready, "backup", "--due", "--json").returncode == 0
     assert points(ready)["off-site"] == points(ready)["local"]
 
 

@@ -6,11 +6,12 @@ from datetime import timedelta
 import pytest
 
 from backstay import spread
-from backstay.facts import Point, Proof, Verdict
+from backstay.facts import Point, PointCopied, Proof, RoutineFailed, Verdict
 from backstay.history import History, history
 from backstay.objectives import status
 from backstay.plan import VaultPlace
-from backstay.values import Period, VaultName
+from backstay.review import markdown, plan_document
+from backstay.values import Period, RunId, VaultName
 from fix_story import DATABASE, HOUR, LOCAL, NOW, Rung, at, check, hold, plan, point, proof, words
 
 OFF_SITE = VaultName("off-site")
@@ -100,6 +101,27 @@ def test_a_vault_whose_copy_was_never_read_is_not_said_to_be_proven() -> None:
 def test_a_vault_that_does_not_answer_is_not_known() -> None:
     _, off_site = spread.standings(TWO, COMPONENT, known([NEW], None), NOW)
     assert (off_site.answered, off_site.lacks) == (False, ())
+
+
+def test_a_copy_that_failed_is_said_until_one_has_worked() -> None:
+    failed = (at("10:00"), DATABASE, RoutineFailed(RunId("c1"), 26, "no room left in off-site"))
+    seen = replace(known([NEW], [NEW], proof(NEW, at("03:00"))), failed=(failed,))
+    component = next(row for row in status(TWO, seen, NOW).components if row.name == DATABASE)
+    assert any("no room left in off-site" in said for said in component.says)
+    worked = (at("11:00"), PointCopied(RunId("c2"), LOCAL, OFF_SITE, NEW.id, 5, HOUR))
+    component = next(
+        row for row in status(TWO, replace(seen, copied=(worked,)), NOW).components if row.name == DATABASE
+    )
+    assert not any("no room left" in said for said in component.says)
+
+
+def test_the_document_says_what_each_vault_has() -> None:
+    seen = known([YESTERDAY, NEW], [YESTERDAY], proof(NEW, at("03:00")))
+    page = markdown(plan_document(TWO, seen, NOW))
+    assert (
+        "| database | off-site | ❌ lacks 1 point | 2026-11-21 02:00:00 UTC | never: what is there was copied |" in page
+    )
+    assert "| database | local | ✅ all |" in page
 
 
 def test_status_says_it_beside_the_promises() -> None:

@@ -109,11 +109,9 @@ def _fill(home: Home, component: Component, to: VaultName, wanted: Wanted, scree
             continue
         with screen(f"copying {component.name} into {to}") as progress:
             opened = tuple(home.vault(name) for name in sources)
-            task = _Task(component, home.vault(to), point, opened, wanted.verify, progress)
-            result = _attempt(home, task)
-        locked = "".join(task.locked) or "".join(f"NOT locked: {said}" for said in home.unlocked(to))
-        moved.append(Moved(component.name, to, point, result, locked))
-        if isinstance(result, _OF_THE_TARGET):
+            one = copy_into(home, Task(component, home.vault(to), point, opened, wanted.verify, progress))
+        moved.append(one)
+        if isinstance(one.result, _OF_THE_TARGET):
             break
     for source in _sources(history.vaults, to, wanted):
         with suppress(BackstayError):  # they follow with the next copy
@@ -156,8 +154,8 @@ def _sources(holders: Sequence[VaultName], to: VaultName, wanted: Wanted) -> tup
 
 
 @dataclass(frozen=True, slots=True)
-class _Task:
-    """One point on its way."""
+class Task:
+    """One point on its way, from the first of `sources` that can give it."""
 
     component: Component
     to: Repository
@@ -169,8 +167,14 @@ class _Task:
     """What came of its locks, once it is there."""
 
 
-def _attempt(home: Home, task: _Task) -> PointCopied | BackstayError:
+def copy_into(home: Home, task: Task) -> Moved:
     """One that fails must not keep the others from being copied."""
+    result, to = _attempt(home, task), VaultName(task.to.name)
+    locked = "".join(task.locked) or "".join(f"NOT locked: {said}" for said in home.unlocked(to))
+    return Moved(task.component.name, to, task.point, result, locked)
+
+
+def _attempt(home: Home, task: Task) -> PointCopied | BackstayError:
     began = RoutineBegan(
         run=new_run("copy", home.clock.now()),
         what="copy",
@@ -197,7 +201,7 @@ def _attempt(home: Home, task: _Task) -> PointCopied | BackstayError:
     return end
 
 
-def _copied(home: Home, task: _Task, acting: Acting) -> PointCopied:
+def _copied(home: Home, task: Task, acting: Acting) -> PointCopied:
     """From the nearest vault that can give it. Raises what the last of them met."""
     started = home.clock.elapsed()
     for number, source in enumerate(task.sources, start=1):
@@ -215,7 +219,7 @@ def _copied(home: Home, task: _Task, acting: Acting) -> PointCopied:
     raise AssertionError("a task has a source")
 
 
-def _look(task: _Task, began: RoutineBegan) -> PointCopied | RoutineFailed:
+def _look(task: Task, began: RoutineBegan) -> PointCopied | RoutineFailed:
     """How a copy ended whose driver died: the point is there, or it is not."""
     assert began.point is not None, "a copy names its point"
     if is_there(task.to, task.component.name, began.point):

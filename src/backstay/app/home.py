@@ -18,6 +18,7 @@ from backstay.adapters.secrets import EnvironmentAndFiles, OrSealed
 from backstay.app import stores
 from backstay.app.sealing import sealed_values
 from backstay.errors import (
+    AccessDenied,
     BackstayError,
     Damaged,
     JournalReadOnly,
@@ -260,7 +261,7 @@ class Home:
         for name, one in opened.items():
             try:
                 found += [Trouble(f"in the vault {name}: {error.message}", error.code) for error in one.survey()[1]]
-            except StoreUnreachable as error:
+            except (StoreUnreachable, AccessDenied) as error:
                 found.append(Trouble(f"the vault {name} does not answer: {error.message}", error.code))
             found += [
                 Trouble(f"in the vault {name}, {key} counts for nothing: {why}", Damaged.code)
@@ -314,7 +315,8 @@ class Home:
         self.journal.append(PLAN_STREAM, [fact], expected=recorded[-1].seq if recorded else 0)
 
     def history(self, component: ComponentName | None = None) -> History:
-        """Journal and vaults, folded. A vault that does not answer is left out, unless none does: StoreUnreachable."""
+        """Journal and vaults, folded. A vault that does not answer, or refuses us, is left out. Raises StoreUnreachable
+        or AccessDenied when none answers."""
         points: dict[VaultName, list[Point]] = {}
         proofs: list[Proof] = []
         holds: list[Hold] = []
@@ -325,7 +327,7 @@ class Home:
                 points[name] = opened.survey(component)[0]
                 proofs += [p for p in opened.proofs() if component in (None, p.component)]
                 holds += [h for h in opened.holds() if component in (None, h.component)]
-            except StoreUnreachable as error:
+            except (StoreUnreachable, AccessDenied) as error:
                 away = error
         if away is not None and not points:
             raise away

@@ -1,6 +1,8 @@
 """`backstay vault copy`, and what `backstay backup` says of the copies that follow it."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
+from contextlib import AbstractContextManager
+from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 from cyclopts import Parameter
@@ -9,10 +11,8 @@ from backstay.cli.options import HERE, Common
 
 if TYPE_CHECKING:
     from backstay.app.copying import Moved
-    from backstay.app.protecting import Screen
     from backstay.cli.printing import Page
-
-MakeScreen = Callable[["Page"], "Screen"]
+    from backstay.ports import Progress
 
 
 def copy(
@@ -21,6 +21,7 @@ def copy(
     to: str | None = None,
     point: str | None = None,
     verify: Annotated[bool, Parameter(negative="")] = False,
+    from_key: Path | None = None,
     common: Common = HERE,
 ) -> None:
     """Copy recovery points from vault to vault, until each has what it should have by its own retention. What is there
@@ -36,33 +37,50 @@ def copy(
     components
         Names of components of the plan. Default: all of them.
     source
-        Copy from this vault only. Default: from the first that has the point.
+        Copy from this vault of the plan only. Default: from the first that has the point. Or the address of a vault
+        that is not in the plan (a folder, s3://…, gs://… or az://…): its points are read, and sealed anew.
     to
         Copy into this vault only. Default: into every vault that lacks something.
     point
         Copy this point, also one that the vault would not keep for its age.
     verify
         Open every frame and hash every chunk on its way: costs as much as a restore, and needs the key of a reader.
+    from_key
+        The key file that opens the vault of that address. Default: the plan's own.
     """
-    from backstay.app import copying, protecting
-    from backstay.cli.printing import Failed, Page
+    from backstay.app import bringing, copying, protecting
+    from backstay.cli.printing import Page
     from backstay.cli.protecting import work_screen
     from backstay.values import PointId, VaultName
 
     page = Page(common)
     home = page.home()
+    outside = source if source and source not in home.plan.vaults and "/" in source else None
     wanted = copying.Wanted(
-        source=VaultName(source) if source else None,
+        source=VaultName(source) if source and not outside else None,
         to=VaultName(to) if to else None,
         point=PointId(point) if point else None,
         verify=verify,
     )
     chosen = protecting.chosen(home, components)
-    moved = copying.copy(home, chosen, wanted, lambda title: work_screen(page, home.clock.elapsed, title))
+
+    def screen(title: str) -> "AbstractContextManager[Progress]":
+        return work_screen(page, home.clock.elapsed, title)
+
+    if outside:
+        moved = bringing.bring(home, chosen, bringing.Outside(outside, from_key), wanted, screen)
+    else:
+        moved = copying.copy(home, chosen, wanted, screen)
     home.seal()
+    _done(page, moved, alone=len(home.plan.vaults) < 2 and not outside)
+
+
+def _done(page: "Page", moved: "Sequence[Moved]", *, alone: bool) -> None:
+    from backstay.cli.printing import Failed
+
     say_copies(page, moved)
     if not moved:
-        page.say("nothing is lacking" if len(home.plan.vaults) > 1 else "the plan has one vault: there is no other")
+        page.say("the plan has one vault: there is no other" if alone else "nothing is lacking")
     page.done({"copies": [told(one) for one in moved]})
     if codes := [one.error.code for one in moved if one.error is not None]:
         raise Failed(codes[0])

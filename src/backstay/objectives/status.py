@@ -157,7 +157,7 @@ def _care(plan: Plan, component: Component, history: History, now: datetime) -> 
     if (
         failed
         and (newest is None or failed[-1][0] > newest.ended)
-        and not _proved_since(history, component, failed[-1][0])
+        and not _succeeded_since(history, component, failed[-1][0])
     ):
         says.append(f"the last attempt failed at {say_moment(failed[-1][0])}: {failed[-1][1].why}")
     if newest is not None:
@@ -182,8 +182,11 @@ def _one(kind: str) -> str:
     return f"{'an' if kind[0] in 'aeiou' else 'a'} {kind}"
 
 
-def _proved_since(history: History, component: Component, moment: datetime) -> bool:
-    return any(proof.ended > moment for proof in history.proofs_of(component.name))
+def _succeeded_since(history: History, component: Component, moment: datetime) -> bool:
+    """A proof, or a copy: whatever kept one of them from being made did not keep the later one."""
+    own = {point.id for point in history.points_of(component.name)}
+    copied = any(at > moment and fact.point in own for at, fact in history.copied)
+    return copied or any(proof.ended > moment for proof in history.proofs_of(component.name))
 
 
 def _proof_due(plan: Plan, component: Component, history: History, now: datetime) -> list[str]:

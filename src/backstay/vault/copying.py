@@ -1,25 +1,26 @@
 """Copying a point from one vault of a family to another, as it is: the same id, the same sealed bytes.
 
     1. enrolments and wrapped keys that the target lacks     whoever reads there must be able to
-    2. the reservation                                       from here on a pruner there waits for us, or expires us
+    2. a claim there: a reservation under an id of its own   a pruner there waits for it, and spares what is carried
     3. the packs that the target lacks                       looked at on their way, several at once
        locks there, made longer where there are any          as before a point is sealed
+       the reservation of the point, and 3 again             from here on it is sealed first, or a pruner expires it
     4. marks there, then the listing there, once more        a pruner may have been at work before 2
     5. the point's record, put if absent                     the last write: only now is it a point there
     6. proofs and holds                                      they follow at any time
 
 What is missing is found by listing: there is nothing to remember, and a copy that was killed goes on where it stopped.
-A pruner in the target that was at work before our reservation may be about to delete a pack that we found there. Then
-its mark is there (4, first half), or the pack is gone already (second half). One that begins after our reservation
-waits.
+A pruner in the target that was at work before our reservations may be about to delete a pack that we found there. Then
+its mark is there (4, first half), or the pack is gone already (second half). One that begins after them waits.
 A pruner in the source may end the point under our hands: a pack is missing then, and so is the point.
 """
 
+import secrets
 from collections.abc import Callable
 from contextlib import suppress
 from dataclasses import dataclass
 
-from backstay.errors import Damaged, Lapsed, NoSuchPoint, ObjectMissing, WrongKey
+from backstay.errors import BackstayError, Damaged, Lapsed, NoSuchPoint, ObjectMissing, WrongKey
 from backstay.facts import Point
 from backstay.ports import Key, Listed, Progress, locking, unwatched
 from backstay.values import ComponentName, PointId, count
@@ -89,9 +90,14 @@ class _Copy:
         spread_statements(source.store, target.store, source.opened)
         record = self._record()
         if not self._is_there():
+            if (claim := self._claim()) is not None:
+                self._bring()
             self._reserve()
             self._bring()
             self._seal(record)
+            if claim is not None:
+                with suppress(BackstayError):  # else a pruner ends it: all it costs is that it waits
+                    target.store.delete(claim)
         copy_beside(source, target, component)
         return Copied(self._point.id, self._packs, self._moved, self._locked)
 
@@ -122,9 +128,23 @@ class _Copy:
     def _lapsed(self) -> Lapsed:
         return Lapsed(
             f"a pruner of the vault {self._target.name} ended the copy of {self._point.id} before it was done",
-            detail="it took longer than the pruner waits; what was copied of it goes with the next pruning there",
-            hint="prune that vault again, then copy again",
+            detail="its last step was interrupted for longer than a pruner waits, and a name that was expired stays so",
+            hint="that vault has to do without this point; every other one is copied",
         )
+
+    def _claim(self) -> Key | None:
+        """The point's own name is not reserved while its packs are carried: that may take days, a reservation that is
+        open for so long is expired, and a name that was expired can never be sealed. None: we cannot sign there, and
+        the point's own reservation, which was signed in the source, has to do."""
+        target, component = self._target, self._point.component
+        id = PointId(f"{target.store.now():%Y%m%dT%H%M%SZ}-{secrets.token_hex(4)}")
+        key = names.reserved(component, id)
+        body = {"component": component, "plan": self._point.plan, "point": id}
+        try:
+            target.store.put_if_absent(key, seal_json(target.opened, target.keys, key, body))
+        except WrongKey:
+            return None
+        return key
 
     def _reserve(self) -> None:
         """As it was reserved in the source; by our own hand where that is gone."""
