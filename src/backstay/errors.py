@@ -335,6 +335,18 @@ class NotCopied(BackstayError):
     code = 74
 
 
+class KeysUnsettled(BackstayError):
+    """Who may do what could not be changed in every vault of the plan; what was before still holds."""
+
+    code = 75
+
+
+class WrongShares(BackstayError):
+    """Shares of a key, or words, that give no key."""
+
+    code = 76
+
+
 class VaultUnsound(BackstayError):
     """A vault is not what it should be: something in it is damaged or missing, or it shows an older state."""
 

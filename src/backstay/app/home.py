@@ -193,6 +193,11 @@ class Home:
         if lock is None or locking(store) is not None:
             return ()
         return (f"the plan promises `lock: {say_span(lock)}`, and {store.describe()} cannot lock anything",)
+    def stores(self) -> list[Store]:
+        """Of every vault of the plan, or of the one that was named with --vault: no key is needed to look there."""
+        if (address := self.asked.vault) is not None:
+            return [stores.at(address, self.here, self.clock)]
+        return [self.store(name) for name in self.plan.vaults]
 
     def open_vault(self, name: VaultName) -> Repository:
         """One vault of the plan, as it is now. Raises the reason why it cannot be opened."""
@@ -310,7 +315,8 @@ class Home:
             return
         text = self._read[1]
         for opened in self.vaults.values():
-            opened.keep_note(f"plan/{self.plan.digest.removeprefix('sha256:')}", text)
+            if not opened.is_prover:  # who only proves keeps no plans: the owner's hosts do
+                opened.keep_note(f"plan/{self.plan.digest.removeprefix('sha256:')}", text)
         fact = PlanAdopted(self.plan.digest, text.decode(), by, str(self.base))
         self.journal.append(PLAN_STREAM, [fact], expected=recorded[-1].seq if recorded else 0)
 

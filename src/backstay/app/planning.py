@@ -7,6 +7,7 @@ from pathlib import Path
 from backstay import config, vault
 from backstay.app import probing
 from backstay.app.home import PLAN_FILE, Home, find_plan
+from backstay.app.keys import add_readers
 from backstay.errors import BackstayError, PlanMissing, VaultExists, VaultMissing
 from backstay.values import Digest, VaultName, count, listed
 from backstay.vault import Repository
@@ -85,6 +86,7 @@ def init(home: Home) -> Iterator[str]:
     home.reopen()
     for name in home.plan.vaults:
         home.vault(name)  # raises why not
+    yield from add_readers(home)
     home.adopt("backstay")
     home.seal()
     yield f"✔ the journal is in {home.state}, epoch {home.journal.epoch}"

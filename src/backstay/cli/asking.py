@@ -29,6 +29,29 @@ def typed_name(console: Console, name: str, given: str | None) -> None:
         )
 
 
+def unseen(console: Console, prompt: str) -> str:
+    """A line that is typed and not shown: words of a key. What a pipe gives is read too. Raises Cancelled for the end
+    of input. The line is in no history: no shell has seen it."""
+    if not sys.stdin.isatty():
+        line = sys.stdin.readline()
+    else:
+        import termios
+
+        console.print(Text(prompt, "bold"), end="")
+        before = termios.tcgetattr(sys.stdin)
+        silent = termios.tcgetattr(sys.stdin)
+        silent[3] &= ~termios.ECHO
+        try:
+            termios.tcsetattr(sys.stdin, termios.TCSAFLUSH, silent)
+            line = sys.stdin.readline()
+        finally:
+            termios.tcsetattr(sys.stdin, termios.TCSAFLUSH, before)
+            console.print()
+    if not line:
+        raise Cancelled("nothing was typed, so nothing was done")
+    return line.rstrip("\r\n")
+
+
 def moment(text: str) -> datetime:
     """An RFC 3339 moment; without a zone it is UTC, as everything that Backstay prints. Raises Usage."""
     try:

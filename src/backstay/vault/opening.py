@@ -18,12 +18,15 @@ from backstay.ports import Key, Store
 from backstay.values import stamp
 from backstay.vault import firsts, names
 from backstay.vault.codec import hex_of, text_of
-from backstay.vault.epochs import Bundle, Epochs, new_epoch, open_epochs, sealed_words, wrapped
+from backstay.vault.epochs import Bundle, Used, new_epoch, open_epochs, sealed_words, wrapped
 from backstay.vault.frames import FORMAT
 from backstay.vault.keyring import SECRET_SIZE, TRUST, Keyring, Passphrase, Recipient
 from backstay.vault.keys import Opened, Retired, derived, read_statement, sign_statement
 from backstay.vault.roles import Role, may_sign
 from backstay.vault.signers import Signers, read_signers
+
+ROOT_NAME = "owner"
+"""What the key that made the vault is called."""
 
 _HEADER = re.compile(rb"Backstay vault, format (\d{1,6})\n(.*)\nsha256 ([0-9a-f]{64})\n", re.DOTALL)
 
@@ -45,11 +48,11 @@ def lay_foundation(
     # What an attempt left that died before its header is of another family, and is not looked at.
     for who in dict.fromkeys(readers):
         address, words = for_reader(bundle.family, who, keys, now)
-        name = who.label if isinstance(who, Passphrase) else ""
+        name = who.label if isinstance(who, Passphrase) else ROOT_NAME if who == keys.recipient else ""
         for key, data in [*words, wrapped(bundle, "reader", address, keys, now=now, name=name)]:
             store.put_if_absent(key, data)
     if keys.recipient:
-        store.put_if_absent(*wrapped(bundle, "writer", keys.recipient, keys, now=now))
+        store.put_if_absent(*wrapped(bundle, "writer", keys.recipient, keys, now=now, name=ROOT_NAME))
     body = header_body(bundle.family, plan_name, now)
     if not store.put_if_absent(names.HEADER, write_header(sign_statement("vault", body, keys))):
         raise VaultExists(f"somebody else made a vault in {store.describe()} at this moment")
@@ -137,7 +140,7 @@ def unlock(store: Store, keys: Keyring) -> Opened:
         )
     signers = read_signers(store, family, root)
     found = open_epochs(store, keys, family, signers)
-    believe_the_epochs(signers, found)
+    believe_the_epochs(signers, found.used.values())
     return Opened(
         family, header.vault, header.plan, root, known, signers.writers, found.opened,
         derived(found.id_key, "chunk ids"), derived(found.id_key, "node ids"), derived(found.id_key, "object names"),
@@ -145,15 +148,15 @@ def unlock(store: Store, keys: Keyring) -> Opened:
     )  # fmt: skip
 
 
-def believe_the_epochs(signers: Signers, epochs: Epochs) -> None:
+def believe_the_epochs(signers: Signers, used: Iterable[Used]) -> None:
     """An epoch names the signers that were retired before it. If the statement about one of them is gone, somebody
     removed it, to make the stolen key count again: it does not."""
 
     def gone() -> frozenset[bytes]:
         raise Damaged("the statement that retired its signer was removed from the vault")
 
-    for used in epochs.used.values():
-        for public in used.retired:
+    for one in used:
+        for public in one.retired:
             if public not in signers.retired and public != signers.root:
                 was = signers.active.pop(public, None)
                 signers.retired[public] = Retired(was.role if was else Role.WRITER, (gone,))

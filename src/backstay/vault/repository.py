@@ -27,6 +27,7 @@ from backstay.vault.keys import Opened, fingerprint
 from backstay.vault.nodes import Content, Nothing, Ref, Subtree, read_content, read_ref
 from backstay.vault.opening import refuse_unless_may_sign, refuse_unless_writer, unlock
 from backstay.vault.reader import Reading
+from backstay.vault.roles import Role
 from backstay.vault.shelf import Shelf
 from backstay.vault.signers import read_signers
 from backstay.vault.stock import Lengths
@@ -71,6 +72,11 @@ class Repository:
     @property
     def id(self) -> str:
         return self.opened.vault.hex()
+
+    @property
+    def is_prover(self) -> bool:
+        """Whether our key is enrolled to seal proofs, and nothing else."""
+        return self._keys.writer is not None and self.opened.role(self._keys.writer) is Role.PROVER
 
     @property
     def root_known(self) -> bool:

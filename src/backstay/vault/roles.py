@@ -22,6 +22,10 @@ class Role(Enum):
     PROVER = "prover"
     RECOVERER = "recoverer"
 
+    @property
+    def said(self) -> str:
+        return f"{'an' if self is Role.OWNER else 'a'} {self.value}"
+
 
 _MAKERS = frozenset({Role.OWNER, Role.WRITER})
 _AT_RECOVERY = _MAKERS | {Role.RECOVERER}
