@@ -167,3 +167,16 @@ def test_a_long_wait_ends_as_soon_as_somebody_says_stop() -> None:
     assert ended.is_set()
     with pytest.raises(Cancelled):
         clock.wait(timedelta())
+
+
+def test_lines_for_a_shell_set_only_what_the_plan_names_and_cannot_run_anything() -> None:
+    from backstay.app.sealing import as_exports
+
+    values = {
+        "${env:A}": "a'; rm -rf /",
+        "${env:X; reboot}": "x",
+        "${file:/etc/cron.d/x}": "x",
+        "${env:LD_PRELOAD}": "x",
+    }
+    assert as_exports(values, None) == "export A='a'\"'\"'; rm -rf /'\n"
+    assert as_exports(values, {"${env:OTHER}"}) == "\n"

@@ -5,6 +5,7 @@ from pathlib import Path
 
 from backstay.adapters.postgres.checks import CODES as POSTGRES
 from backstay.adapters.sqlite.answers import CODES as SQLITE
+from backstay.readiness import CODES as READY
 from backstay.verify import CODES as COMMON
 
 PAGE = Path(__file__).resolve().parents[2] / "docs" / "reference" / "checks.md"
@@ -12,7 +13,7 @@ PAGE = Path(__file__).resolve().parents[2] / "docs" / "reference" / "checks.md"
 
 def test_every_code_of_a_check_is_explained_and_no_other() -> None:
     explained = re.findall(r"^### ([A-Z]\d\d) .", PAGE.read_text(), re.M)
-    assert sorted(explained) == sorted({*COMMON, *POSTGRES, *SQLITE})
+    assert sorted(explained) == sorted({*COMMON, *POSTGRES, *SQLITE, *READY})
 
 
 def test_one_code_has_one_rung() -> None:

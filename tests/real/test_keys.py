@@ -37,9 +37,6 @@ components:
   settings:
     files: ./src
     protect: {full: "02:00"}
-    prove:
-      # A secret that nothing uses, to see where it goes.
-      ask: []
 people:
   me: {name: Me, email: me@example.com}
 declaration:
@@ -311,6 +308,57 @@ def test_words_come_from_a_file_that_is_private_and_never_from_the_command_line(
     (shop.folder / "words").write_text("short\n")
     (shop.folder / "words").chmod(0o600)
     assert shop("key", "add", "--passphrase-from", "${file:words}", "--name", "two").code == 76
+
+
+# ── secrets ──────────────────────────────────────────────────────────────────────────────────────
+
+
+def with_secrets(shop: Shop) -> None:
+    plan = PLAN.replace(
+        "people:", "smoke:\n  it: {run: ['true'], env: {A: '${env:SHOP_TOKEN}', B: '${file:token}'}}\npeople:"
+    )
+    (shop.folder / "backstay.yaml").write_text(plan)
+    (shop.folder / "token").write_text(f"{CANARY}-in-a-file\n")
+    (shop.folder / "token").chmod(0o600)
+
+
+def test_secrets_are_sealed_by_a_host_that_cannot_open_them_and_a_recoverer_has_them(shop: Shop) -> None:
+    with_secrets(shop)
+    host, anna = shop.admitted("db1", "writer"), shop.admitted("anna", "recoverer")
+    said = [host("secrets", "seal"), host("secrets", "list"), host("secrets", "list", "--json"), host("ready")]
+    assert "is sealed is what is here" in said[3].out
+    refused = host("secrets", "open", "--to", "values")
+    assert refused.code == 23, refused.said
+    assert host("secrets", "open").code == 2
+
+    empty = {name: value for name, value in shop.environment.items() if name != "SHOP_TOKEN"}
+    (shop.folder / "token").unlink()
+    anna("secrets", "open", "--to", "values", env=empty).good()
+    assert (shop.folder / "values").stat().st_mode & 0o777 == 0o600
+    script = '. ./values && printf %s "$SHOP_TOKEN" && cat token'
+    read = subprocess.run(["sh", "-c", script], cwd=shop.folder, env=empty, capture_output=True, text=True, check=True)
+    assert read.stdout == f"{CANARY}{CANARY}-in-a-file"
+    (shop.folder / "token").unlink()
+    smoke = anna("smoke", env=empty)
+    assert smoke.code == 0, smoke.said
+
+    # The canary is in the two places where it was asked for, and nowhere else that these commands have touched.
+    (shop.folder / "values").unlink()
+    for done in (*said, refused, smoke):
+        assert CANARY not in done.said
+    for path in shop.folder.rglob("*"):
+        assert not path.is_file() or CANARY.encode() not in path.read_bytes(), path
+
+
+def test_a_secret_that_changed_is_noticed_and_a_forged_reference_is_not_written(shop: Shop) -> None:
+    with_secrets(shop)
+    shop("secrets", "seal").good()
+    changed = shop("ready", env=shop.environment | {"SHOP_TOKEN": "another"})
+    assert "changed since it was sealed: ${env:SHOP_TOKEN}" in changed.out
+    lacking = {name: value for name, value in shop.environment.items() if name != "SHOP_TOKEN"}
+    refused = shop("secrets", "seal", env=lacking)
+    assert refused.code == 12, refused.said
+    assert "nothing was sealed" in refused.said
 
 
 # ── dying ────────────────────────────────────────────────────────────────────────────────────────

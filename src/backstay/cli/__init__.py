@@ -18,7 +18,19 @@ from typing import TYPE_CHECKING
 from cyclopts import App, CycloptsError
 
 from backstay import __version__
-from backstay.cli import bootstrapping, costing, keys, options, planning, protecting, recovering, telling, vaults
+from backstay.cli import (
+    bootstrapping,
+    costing,
+    keys,
+    options,
+    planning,
+    protecting,
+    readying,
+    recovering,
+    secrets,
+    telling,
+    vaults,
+)
 from backstay.cli.options import Failed
 from backstay.errors import BackstayError, Cancelled, ToolMissing, Usage
 
@@ -38,7 +50,7 @@ app = App(
     help_epilogue="Exit codes: 0 done, 2 wrong usage, others are the number of the error (E31 exits with 31): "
     "docs/reference/errors.md.",
 )
-for chapter in (planning, protecting, recovering, telling, costing, vaults, keys, bootstrapping):
+for chapter in (planning, protecting, recovering, telling, costing, vaults, keys, bootstrapping, secrets, readying):
     chapter.register(app)
 
 

@@ -135,7 +135,6 @@ def add(
     name: str | None = None,
     passphrase: Annotated[bool, Parameter(negative="")] = False,
     passphrase_from: str | None = None,
-    vault: VaultAddress = None,
     common: Common = HERE,
 ) -> None:
     """Let a key in, in all vaults of the plan: the word that `key new` printed, an age address, or a passphrase.
@@ -156,14 +155,12 @@ def add(
         Ask for words instead: whoever knows them gets the key with `backstay key unlock`.
     passphrase_from
         Where the words are: a file, as `${file:PATH}`, or the number of an open file descriptor.
-    vault
-        A vault by its address, without a plan.
     """
     from backstay.app import keys
     from backstay.cli.printing import Page
     from backstay.errors import Usage
 
-    page = Page(common, vault)
+    page = Page(common)
     words = passphrase or passphrase_from is not None
     if (line is None) == (not words):
         raise Usage("name one key: a LINE, or --passphrase", hint="`backstay key add --help`")
