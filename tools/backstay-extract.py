@@ -119,6 +119,7 @@ class Vault:
         self.ciphers = {}
         self.open_header()
         self.open_signers()
+        self.open_used()
         self.open_words()
         self.open_epochs()
 
@@ -233,6 +234,14 @@ class Vault:
         self.chunk_key, self.node_key = (
             blake3(id_key, derive_key_context=f"backstay 2026-11 {what} ids v1").digest() for what in ("chunk", "node")
         )
+
+    def open_used(self):
+        """An epoch names who was retired before it was taken into use: it shows when that statement was removed."""
+        for key, data, body in self.statements("keys", "epoch"):
+            name = f"keys/{body['number']:06d}-{body['epoch']}/used"
+            for public in body["retired"] if key == name and self.owned(key, data, body) else ():
+                if public != self.root.hex():
+                    self.retired.setdefault(from_hex(public, 32), set())
 
     def unwrapped(self, who, sealed):
         if self.identity is None or who != str(self.identity.to_public()):

@@ -34,6 +34,7 @@ from backstay.vault import Keyring, check, create, new_key, open_vault
 from backstay.vault.boxes import open_box, seal_box
 from backstay.vault.codec import Cursor, pack_json
 from backstay.vault.cutters import LEAST, MIDDLE, MOST, ContentCuts
+from backstay.vault.epochs import new_epoch, taken_into_use
 from backstay.vault.frames import Cipher, FrameKind, Head, What, cipher, index_cipher
 from backstay.vault.keyring import fresh
 from backstay.vault.keys import Epoch, Opened, derived, fingerprint, read_statement, seen, sign_statement
@@ -420,6 +421,16 @@ def test_a_stranger_believes_and_refuses_the_same_signers(tmp_path: Path) -> Non
     assert (len(found), len(damaged)) == (2, 1)
     listed_by = _stranger("list", tmp_path / "vault", tmp_path / "key")
     assert listed_by.returncode == 0, listed_by.stderr
+    assert [line.split()[0] for line in listed_by.stdout.splitlines()] == [point.id for point in found]
+
+    # Somebody removes what retired the thief, to make his key count again; the epoch in use still names him.
+    used = taken_into_use(new_epoch(2), family, [], [hosts[1].writer or b""], keys, now=NOW)
+    store.put_if_absent(*used)
+    for one in list(store.list(f"retired/{fingerprint(family + (hosts[1].writer or b''))}")):
+        store.delete(one.key)
+    found, damaged = open_vault(store, "local", keys).survey()
+    assert (len(found), len(damaged)) == (1, 2)
+    listed_by = _stranger("list", tmp_path / "vault", tmp_path / "key")
     assert [line.split()[0] for line in listed_by.stdout.splitlines()] == [point.id for point in found]
 
 

@@ -193,6 +193,7 @@ class Home:
         if lock is None or locking(store) is not None:
             return ()
         return (f"the plan promises `lock: {say_span(lock)}`, and {store.describe()} cannot lock anything",)
+
     def stores(self) -> list[Store]:
         """Of every vault of the plan, or of the one that was named with --vault: no key is needed to look there."""
         if (address := self.asked.vault) is not None:
