@@ -40,7 +40,7 @@ from backstay.vault.generations import write_index
 from backstay.vault.index import newest, read_shard
 from backstay.vault.keys import read_statement
 from backstay.vault.locks import _parsed  # pyright: ignore[reportPrivateUsage]
-from backstay.vault.marks import condemned
+from backstay.vault.marks import marks
 from backstay.vault.nodes import (
     Branch,
     Ref,
@@ -238,7 +238,7 @@ def parsers() -> tuple[Parser, ...]:
         said(points[0], lambda v: v.sealed_at(points[0]), "repository._read_lists"),
         said(proofs[0], lambda v: v.proofs()),
         said(holds[0], lambda v: v.holds()),
-        Parser("marks", ("marks.condemned",), _sealed(mark, lambda v: condemned(v.store, v.opened, DB)),
+        Parser("marks", ("marks.marks",), _sealed(mark, lambda v: marks(v.store, v.opened, DB)),
                (b'{"packs":["' + b"00" * 16 + b'"]}',)),
         Parser("locks", ("locks._parsed",), _sealed(lock, lambda v: _parsed(v.opened, lock, v.store.get(lock))),
                (LOCKS,)),

@@ -74,10 +74,11 @@ def lacking(plan: Plan, component: Component, vault: VaultName, history: History
     """Points that `vault` should hold by its own retention, and that another vault has: newest first, for that is the
     order in which they are worth copying."""
     held = {point.id for point in history.points_of(component.name, vault)}
-    keep = retain.keep_of(component, plan.vaults[vault])
+    # Not its lock: that keeps what is there, and is no reason to bring what is not.
+    policy = retain.Policy(retain.keep_of(component, plan.vaults[vault]), timezone=plan.timezone)
     wanted = [
         one.point
-        for one in retain.decide(candidates(history, component.name), keep, now)
+        for one in retain.decide(candidates(history, component.name), policy, now)
         if isinstance(one, Kept) and one.point.id not in held and not _refuted(one.point, history)
     ]
     return tuple(sorted(wanted, key=taken_order, reverse=True))

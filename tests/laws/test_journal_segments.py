@@ -15,13 +15,9 @@ from backstay.adapters.journal import (
     OpenJournal,
     SqliteJournal,
     find_history,
-    keep_side,
     lay_history,
     open_journal,
     seal_spine,
-    side_branches,
-    tail_in,
-    tails_in_vaults,
     take_over,
     verify_journal,
 )
@@ -39,7 +35,6 @@ from backstay.facts.segments import (
     pieces,
     read_name,
     read_segment,
-    replaced,
     segment_name,
     write_segment,
 )
@@ -150,10 +145,6 @@ def test_every_fact_is_in_a_piece_and_a_finished_thousand_in_one(steps: list[int
     blocks = {one for one in ranges if one.last % BLOCK == 0}
     assert blocks == {Range(end - BLOCK + 1, end) for end in range(BLOCK, done + 1, BLOCK)}
     assert len(ranges) <= len(steps) + done // BLOCK
-    names = [segment_name("12" * 8, one) for one in ranges]
-    lasting = [found[1] for name in set(names) - replaced(names) if (found := read_name(name))]
-    assert covered(lasting) == done, "what a thousand replaces is not needed"
-    assert len(lasting) <= done // BLOCK + len(steps)
 
 
 # ── there and back ───────────────────────────────────────────────────────────────────────────────
@@ -481,111 +472,3 @@ def test_a_journal_with_a_gap_seals_no_facts(journals: Journals) -> None:
     with pytest.raises(BackstayError, match="no vault took"):
         seal_spine(old, [vault], BEGINNING)
     assert vault.notes("facts/") == []
-
-
-# ── the side branch ──────────────────────────────────────────────────────────────────────────────
-
-
-@pytest.fixture
-def forked(journals: Journals) -> tuple[OpenJournal, OpenJournal, Repository]:
-    """One that went on from the vault, and the one before it, with four facts that it had never sealed."""
-    vault = new_vault(MemoryStore())
-    old = journals.open("old", vault)
-    write(old, times=3)
-    seal(old, vault)
-    write(old, B, 4, "unsealed")
-    new = journals.open("new", vault)
-    arrive(new, vault)
-    write(new, B, 2, "the new one's")
-    seal(new, vault)
-    return old, new, vault
-
-
-def test_what_was_never_sealed_is_kept_beside_the_history(
-    journals: Journals, forked: tuple[OpenJournal, OpenJournal, Repository], tmp_path: Path
-) -> None:
-    old, new, vault = forked
-    before, folded = stored(new), list(new.everything())
-
-    def evidence() -> dict[str, bytes]:
-        # Without the index of the WAL, in which whoever has it open notes that he reads.
-        return {path.name: path.read_bytes() for path in (tmp_path / "old").iterdir() if path.suffix != ".sqlite-shm"}
-
-    untouched = evidence()
-    for source in (tmp_path / "old", tmp_path / "old" / "journal.sqlite"):
-        tail = tail_in(new, source, journals.clock)
-        assert (tail.journal, tail.first, len(tail.rows)) == (old.id, 5, 4)
-    assert evidence() == untouched
-    kept = keep_side(new, [vault], tail, "ann")
-    assert kept is not None
-    assert (kept.first, kept.last) == (5, 8)
-    assert keep_side(new, [vault], tail, "ann") is None, "twice is once"
-    (side,) = side_branches(new, [vault])
-    assert [row.digest for row in side.rows] == [row.digest for row in stored(old)[4:]]
-    assert stored(new)[: len(before)] == before
-    assert [one for one in new.everything() if one not in folded] == new.read(StreamName("journal"))[-1:]
-    assert not any(isinstance(one.fact, Noted) and one.fact.text == "unsealed" for one in new.everything())
-    # Whoever goes on from there has it too.
-    seal(new, vault)
-    third = journals.open("third", vault)
-    arrive(third, vault)
-    assert side_branches(third, [vault]) == [side]
-    with pytest.raises(JournalReadOnly):
-        keep_side(journals.open("new", vault), [vault], replace(tail, rows=(*tail.rows, *tail.rows[:1])), "ann")
-
-
-def test_what_was_sealed_too_late_is_found_in_the_vault(
-    journals: Journals, forked: tuple[OpenJournal, OpenJournal, Repository], tmp_path: Path
-) -> None:
-    old, new, vault = forked
-    # It had looked before, and sealed after the other one had taken over: into a vault, and nobody's history.
-    late = Segment(old.id, 5, tuple(stored(old)[4:]))
-    vault.keep_note(segment_name(old.id, Range(late.first, late.last)), write_segment(late))
-    found = find_history([vault])
-    assert found is not None
-    assert list(found.rows) == stored(new)
-    (tail,) = tails_in_vaults(new, [vault])
-    assert (tail.journal, tail.first, tail.last) == (old.id, 5, 8)
-    assert keep_side(new, [vault], tail, "ann") is not None
-    assert keep_side(new, [vault], tail_in(new, tmp_path / "old", journals.clock), "ann") is None
-
-
-def test_a_side_branch_that_was_changed_or_is_gone_is_said(
-    journals: Journals, forked: tuple[OpenJournal, OpenJournal, Repository], tmp_path: Path
-) -> None:
-    _, new, vault = forked
-    keep_side(new, [vault], tail_in(new, tmp_path / "old", journals.clock), "ann")
-    assert isinstance(vault.store, MemoryStore)
-    (key,) = [key for key in vault.store.objects if "facts/side" in key]
-    data = vault.store.objects.pop(key)
-    assert side_branches(new, [again(vault, vault.store)])[0].trouble
-    vault.store.objects[key] = data[:-1] + bytes([data[-1] ^ 1])
-    assert "was changed" in side_branches(new, [again(vault, vault.store)])[0].trouble
-
-
-def test_a_journal_that_is_damaged_or_a_stranger_s_is_not_imported(
-    journals: Journals, forked: tuple[OpenJournal, OpenJournal, Repository], tmp_path: Path
-) -> None:
-    old, new, _ = forked
-    write(journals.open("stranger"), times=3)
-    with pytest.raises(BackstayError, match="nothing in common"):
-        tail_in(new, tmp_path / "stranger", journals.clock)
-    with pytest.raises(BackstayError, match="there is no journal"):
-        tail_in(new, tmp_path / "nowhere", journals.clock)
-    old.kept._db.executescript("DELETE FROM facts WHERE stream = 'component/b' AND seq = 2")  # pyright: ignore[reportPrivateUsage]
-    with pytest.raises(JournalDamaged, match="nothing of it is imported"):
-        tail_in(new, tmp_path / "old", journals.clock)
-
-
-def test_death_at_every_call_while_importing_and_again(
-    journals: Journals, forked: tuple[OpenJournal, OpenJournal, Repository], tmp_path: Path
-) -> None:
-    _, new, vault = forked
-    tail = tail_in(new, tmp_path / "old", journals.clock)
-    for breaths in range(1, 4):
-        dying, _ = mortal(vault, breaths, after=True)
-        with suppress(Crash):
-            keep_side(new, [dying], tail, "ann")
-    keep_side(new, [vault], tail, "ann")
-    (side,) = side_branches(new, [vault])
-    assert (len(side.rows), side.trouble) == (4, "")

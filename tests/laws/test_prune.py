@@ -120,7 +120,7 @@ def test_what_is_left_restores_and_what_nobody_needs_is_gone(ended: tuple[int, .
     assert [finding.said for finding in check(open_vault(store, "local", keyring()), read_data=True)] == []
 
 
-@pytest.mark.parametrize(("least", "most"), [(0.5, 2), (1, 1.02)])
+@pytest.mark.parametrize(("least", "most"), [(0.5, 2), (1, 1.6)])
 def test_of_four_points_one_is_left_and_so_is_its_size(least: float, most: float) -> None:
     """Packs of which half is alive stay as they are, so at most twice the live data is kept."""
     store, left = _world(0, 1, 2)

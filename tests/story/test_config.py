@@ -27,6 +27,7 @@ from backstay.plan import (
     DailyAt,
     Every,
     HttpCheck,
+    Keep,
     Mode,
     OneOf,
     Plan,
@@ -147,7 +148,7 @@ def test_the_smallest_plan_has_sensible_defaults() -> None:
     assert plan.timezone == "UTC"
     assert plan.system.title == "shop"
     assert list(plan.sites) == ["primary"]
-    assert plan.vault("local").keep == Period(span=timedelta(days=30))
+    assert plan.vault("local").keep == Keep(Period(span=timedelta(days=30)))
     assert str(plan.vault("local").url) == "./vault"
     assert plan.digest == digest_of(MINIMAL.encode())
 
@@ -343,7 +344,7 @@ def test_a_plan_is_laid_over_what_it_extends() -> None:
     plan = good("extended")
     assert (plan.system.title, plan.system.owner) == ("The Shop in production", "DevOps Team")
     assert (plan.objectives.rto, plan.objectives.rpo) == (timedelta(hours=1), timedelta(hours=24))
-    assert plan.vault("local").keep == Period(span=timedelta(days=30))
+    assert plan.vault("local").keep == Keep(Period(span=timedelta(days=30)))
     assert list(plan.vaults) == ["local", "offsite"]
     assert list(plan.people) == ["cto"]
 
@@ -375,7 +376,6 @@ def test_remarks_are_sentences_about_gaps() -> None:
         "settings: no questions (`prove: {ask: …}`): a proof cannot tell whether the data is right",
         "every vault is a folder: whatever takes this machine takes the recovery points with it",
         "no procedure yet for application-bug, cluster-failure, ransomware and region-outage",
-        UNDONE + "`keep`: nothing is deleted yet; recovery points pile up until somebody looks at the disk",
         UNDONE + "schedules: nothing starts by itself; run `backstay backup --due` and `backstay verify` from cron",
         UNDONE + "`communication` (internal and customers): no messages are sent; people have to send them",
     ]
@@ -389,7 +389,6 @@ def test_remarks_say_what_this_version_does_nothing_with() -> None:
     text = MINIMAL.replace("./vault", "{url: 'gs://bucket/here', keep: 90d, lock: 30d}") + more
     found = [said for said in config.remarks(config.parse(text, "backstay.yaml")) if said.startswith(UNDONE)]
     assert found == [
-        UNDONE + "`keep`: nothing is deleted yet; recovery points pile up until somebody looks at the disk",
         UNDONE + "`lock` (local): only buckets in S3 are locked; whoever may write there may delete",
         UNDONE + "schedules: nothing starts by itself; run `backstay backup --due` and `backstay verify` from cron",
         UNDONE + "`alive`: nobody outside is told that Backstay still runs",

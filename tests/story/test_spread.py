@@ -9,7 +9,7 @@ from backstay import spread
 from backstay.facts import Point, PointCopied, Proof, RoutineFailed, Verdict
 from backstay.history import History, history
 from backstay.objectives import status
-from backstay.plan import VaultPlace
+from backstay.plan import Keep, VaultPlace
 from backstay.review import markdown, plan_document
 from backstay.values import Period, RunId, VaultName
 from fix_story import DATABASE, HOUR, LOCAL, NOW, Rung, at, check, hold, plan, point, proof, words
@@ -20,8 +20,8 @@ ANCIENT, OLD, YESTERDAY, NEW = (
 )
 TWO = plan(
     vaults={
-        LOCAL: VaultPlace(LOCAL, words("./vault"), Period(span=timedelta(days=30))),
-        OFF_SITE: VaultPlace(OFF_SITE, words("./off-site"), Period(span=timedelta(days=90))),
+        LOCAL: VaultPlace(LOCAL, words("./vault"), Keep(Period(span=timedelta(days=30)))),
+        OFF_SITE: VaultPlace(OFF_SITE, words("./off-site"), Keep(Period(span=timedelta(days=90)))),
     }
 )
 COMPONENT = TWO.components[DATABASE]

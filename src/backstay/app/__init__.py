@@ -9,7 +9,6 @@
 - `laying`     a point as files in a folder
 - `recovering` declare, run, resume; `rooms` the sealed room of a drill; `answering` what people decide about a run
 - `bootstrapping` beginning on an empty machine, from a vault and a key
-- `importing` what a machine that was left behind had written on its own
 - `grabbing` one folder for the safe; `wheels` what is installed here, packed again
 - `watching`   smoke checks, written down
 - `telling`    how things stand; `under_way` the runs that have not ended

@@ -215,9 +215,9 @@ def _remembered(home: Home, name: VaultName) -> tuple[PointId, ...]:
         if component not in home.plan.components:
             let_go |= {point.id for point in points}
             continue
-        keep = retain.keep_of(home.plan.components[component], place)
+        policy = retain.policy_of(home.plan.components[component], place, home.plan.timezone)
         among = replace(candidates(history, component), points=points)
-        decided = retain.decide(among, keep, home.clock.now())
+        decided = retain.decide(among, policy, home.clock.now())
         let_go |= {one.point.id for one in decided if isinstance(one, retain.Expires)}
     return tuple(id for id in taken if id not in let_go)
 

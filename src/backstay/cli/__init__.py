@@ -27,6 +27,7 @@ from backstay.cli import (
     protecting,
     readying,
     recovering,
+    retaining,
     secrets,
     telling,
     vaults,
@@ -50,7 +51,10 @@ app = App(
     help_epilogue="Exit codes: 0 done, 2 wrong usage, others are the number of the error (E31 exits with 31): "
     "docs/reference/errors.md.",
 )
-for chapter in (planning, protecting, recovering, telling, costing, vaults, keys, bootstrapping, secrets, readying):
+CHAPTERS = (
+    planning, protecting, recovering, retaining, telling, costing, vaults, keys, bootstrapping, secrets, readying,
+)  # fmt: skip
+for chapter in CHAPTERS:
     chapter.register(app)
 
 

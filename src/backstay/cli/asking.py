@@ -1,11 +1,12 @@
 """Reading what a person typed: names, moments, points."""
 
 import sys
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 
 from rich.console import Console
 from rich.text import Text
 
+from backstay import values
 from backstay.errors import Cancelled, Usage
 from backstay.values import Between, ComponentName, utc
 
@@ -50,6 +51,27 @@ def unseen(console: Console, prompt: str) -> str:
     if not line:
         raise Cancelled("nothing was typed, so nothing was done")
     return line.rstrip("\r\n")
+
+
+def agreed(console: Console, question: str, flag: str) -> None:
+    """A yes or no. Raises Cancelled for anything but a yes, Usage where nobody can be asked."""
+    if not sys.stdin.isatty():
+        raise Usage(
+            "this needs a yes, and there is no terminal to ask at",
+            detail="nothing was done",
+            hint=f"read what it would do with --dry-run, then add {flag}",
+        )
+    console.print(Text(f"{question} [y/N] ", "bold"), end="")
+    if sys.stdin.readline().strip().lower() not in ("y", "yes"):
+        raise Cancelled("nobody said yes, so nothing was done")
+
+
+def span(text: str) -> timedelta:
+    """`30m`, `48h`. Raises Usage."""
+    try:
+        return values.span(text)
+    except ValueError as error:
+        raise Usage(f"{error}", detail="nothing was started", hint="write it like 30m or 48h") from None
 
 
 def moment(text: str) -> datetime:

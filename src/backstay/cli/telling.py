@@ -1,9 +1,8 @@
 """Chapter four: how things stand, the document, the journal."""
 
 from pathlib import Path
-from typing import Annotated
 
-from cyclopts import App, Parameter
+from cyclopts import App
 
 from backstay.cli.options import HERE, Common
 
@@ -93,45 +92,8 @@ def verify(*, common: Common = HERE) -> None:
         raise Failed(checked.code)
 
 
-@journal_app.command(name="import")
-def import_side(
-    source: Path | None = None,
-    *,
-    by: Annotated[str, Parameter(env_var="BACKSTAY_PERSON")] = "somebody",
-    common: Common = HERE,
-) -> None:
-    """Keep what a machine that was left behind had written on its own: as a side branch, never mixed into the history.
-
-    Example: `backstay journal import /mnt/old-machine/.backstay`
-
-    Parameters
-    ----------
-    source
-        The old machine's state folder, or its journal.sqlite. Default: what it sealed into the vaults too late.
-    by
-        Who imports it.
-    """
-    from backstay.app import importing
-    from backstay.cli.printing import Page
-    from backstay.values import count
-
-    page = Page(common)
-    kept = importing.import_side(page.home(), source, by)
-    for one in kept:
-        page.say(f"✔ {count(one.last - one.first + 1, 'fact')} of journal {one.journal} are kept beside the history")
-    if not kept:
-        page.say("✔ nothing there that is not here already")
-    page.done({"imported": kept})
-
-
 @journal_app.command
-def show(
-    stream: str | None = None,
-    *,
-    last: int = 50,
-    side: Annotated[bool, Parameter(negative="")] = False,
-    common: Common = HERE,
-) -> None:
+def show(stream: str | None = None, *, last: int = 50, common: Common = HERE) -> None:
     """Print facts, oldest first: of one stream, or the newest of all.
 
     Example: `backstay journal show component/database --last 10`
@@ -142,21 +104,11 @@ def show(
         `run/ID`, `component/NAME`, `incident/ID`, `plan` or `watch`.
     last
         How many, from the end.
-    side
-        The facts that were imported from machines that had been left behind.
     """
-    from backstay.app import importing, telling
-    from backstay.cli.printing import Failed, Page
+    from backstay.app import telling
+    from backstay.cli.printing import Page
 
     page = Page(common)
-    if side:
-        told = importing.side_facts(page.home(), last)
-        for line in told.lines:
-            page.say(line)
-        page.done({"facts": told.plain})
-        if not told.sound:
-            raise Failed(50)
-        return
     facts = telling.facts(page.home(), stream, last)
     for line in facts.lines:
         page.say(line)

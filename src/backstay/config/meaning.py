@@ -11,7 +11,7 @@ from datetime import timedelta
 from backstay.config import times
 from backstay.config.nodes import Path
 from backstay.config.sections.sources import DATABASES
-from backstay.plan import Component, Objectives, Plan, Scenario
+from backstay.plan import Component, Keep, Objectives, Plan, Scenario
 from backstay.values import say_span
 
 _MOMENT = timedelta(0)
@@ -34,8 +34,8 @@ def wrong_promises(plan: Plan) -> Iterator[Wrong]:
         yield from _staleness(component)
         yield from _keeping(plan, component)
     for vault in plan.vaults.values():
-        if vault.lock is not None and vault.lock > times.shortest(vault.keep):
-            said = f"is locked for {say_span(vault.lock)}, longer than it is kept ({vault.keep}): keep it longer"
+        if vault.lock is not None and vault.lock > _shortest(vault.keep):
+            said = f"is locked for {say_span(vault.lock)}, longer than it is kept ({vault.keep}): {_longer(vault.keep)}"
             yield Wrong(("vaults", vault.name, "lock"), said, (("vaults", vault.name),))
     for scenario in plan.scenarios.values():
         yield from _targets(plan.objectives, scenario)
@@ -78,15 +78,24 @@ def _staleness(component: Component) -> Iterator[Wrong]:
         yield Wrong((*here, "prove", "max_age"), said, ((*here, "protect"), (*here, "prove")))
 
 
+def _shortest(keep: Keep) -> timedelta:
+    """How long every point is kept, whatever others there are."""
+    return times.shortest(keep.within) if keep.within else _MOMENT
+
+
+def _longer(keep: Keep) -> str:
+    return "keep it longer" if keep.within else "say with `within` how long every point is kept"
+
+
 def _keeping(plan: Plan, component: Component) -> Iterator[Wrong]:
     """A component's own `keep` goes before the vault's; nothing goes before a lock."""
     if component.keep is None:
         return
     for name in plan.vaults_of(component):
         vault = plan.vaults.get(name)
-        if vault is not None and vault.lock is not None and vault.lock > times.shortest(component.keep):
+        if vault is not None and vault.lock is not None and vault.lock > _shortest(component.keep):
             locked = f"the vault {name} locks it for {say_span(vault.lock)}"
-            said = f"is kept for {component.keep}, and {locked}: keep it longer"
+            said = f"is kept for {component.keep}, and {locked}: {_longer(component.keep)}"
             path: Path = ("components", component.name, "keep")
             yield Wrong(path, said, (path, ("vaults", vault.name)))
 

@@ -51,8 +51,8 @@ components:
 - **Paths** (vaults, data, pid files, working folders, templates) are relative to the folder of the plan file, wherever
   the plan is used from. Programs run in that folder.
 - **Names** are small letters, digits and single hyphens, up to 63.
-- **How long a point is kept**: a component's `keep` goes before the vault's. A vault's `lock` goes before both: nothing
-  deletes a locked point, so a lock longer than what is kept is a problem.
+- **How long a point is kept**: a component's `keep` stands in the place of the vault's, as a whole. A vault's `lock`
+  goes before both: nothing deletes a locked point, so a lock longer than every point is kept (`within`) is a problem.
 - **Objectives**: what a component or a scenario does not promise, the system's `objectives` do.
 - **Sharing**: `extends` lays this file over others. Mappings are merged key by key; lists and texts are replaced.
   YAML's own anchors and aliases work, its tags and `<<` do not.

@@ -4,7 +4,7 @@ from collections.abc import Collection, Iterable
 
 from backstay.engine.routine import component_stream
 from backstay.errors import JournalConflict
-from backstay.facts import PointCopied, PointMissing, PointTaken, Recorded
+from backstay.facts import PointCopied, PointEnded, PointMissing, PointTaken, Recorded
 from backstay.ports import Journal, Vault
 from backstay.values import ComponentName, PointId, VaultName
 
@@ -13,8 +13,8 @@ def missing_points(
     facts: Iterable[Recorded], vault: VaultName, listed: Collection[PointId]
 ) -> list[tuple[ComponentName, PointMissing]]:
     """Points that the journal saw sealed into `vault`, or copied there, that are not in its listing, and of which
-    nobody was told yet. The facts have to be read before the vault is listed: a point that is sealed in between is then
-    no alarm."""
+    nobody was told yet; but for those that `keep` let go. The facts have to be read before the vault is listed: a point
+    that is sealed in between is then no alarm."""
     taken: dict[PointId, ComponentName] = {}
     told = set[PointId]()
     for recorded in facts:
@@ -23,7 +23,7 @@ def missing_points(
                 taken[point.id] = point.component
             case PointCopied(to=where, point=id) if where == vault:
                 taken[id] = ComponentName(recorded.stream.partition("/")[2])
-            case PointMissing(vault=where, point=point) if where == vault:
+            case PointMissing(vault=where, point=point) | PointEnded(vault=where, point=point) if where == vault:
                 told.add(point)
             case _:
                 pass

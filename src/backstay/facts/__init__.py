@@ -28,6 +28,7 @@ from backstay.facts.others import Noted as Noted
 from backstay.facts.others import OtherFact as OtherFact
 from backstay.facts.others import PlanAdopted as PlanAdopted
 from backstay.facts.others import PointCopied as PointCopied
+from backstay.facts.others import PointEnded as PointEnded
 from backstay.facts.others import PointMissing as PointMissing
 from backstay.facts.others import PointTaken as PointTaken
 from backstay.facts.others import ProofGiven as ProofGiven
@@ -35,7 +36,6 @@ from backstay.facts.others import RecoveryDeclared as RecoveryDeclared
 from backstay.facts.others import RoutineBegan as RoutineBegan
 from backstay.facts.others import RoutineFailed as RoutineFailed
 from backstay.facts.others import RunAttached as RunAttached
-from backstay.facts.others import SideImported as SideImported
 from backstay.facts.points import CheckResult as CheckResult
 from backstay.facts.points import Hold as Hold
 from backstay.facts.points import NotVerified as NotVerified

@@ -45,19 +45,6 @@ class JournalOpened:
     """None: no vault could be asked; the epoch is a claim."""
 
 
-@dataclass(frozen=True, slots=True)
-class SideImported:
-    """Facts that another journal wrote on its own, after this one had taken over: kept, and no part of the history."""
-
-    journal: str
-    first: int
-    last: int
-    """By their numbers in that journal."""
-    digest: Digest
-    """Their running digest (`chain.log_after`)."""
-    by: PersonName | str
-
-
 # ── the stream `claims` ──────────────────────────────────────────────────────────────────────────
 
 
@@ -138,6 +125,17 @@ class PointMissing:
 
     vault: VaultName
     point: PointId
+
+
+@dataclass(frozen=True, slots=True)
+class PointEnded:
+    """The plan's `keep` let go of a point: it is deleted from this vault. Written before it is done, so that a point
+    which is missing then is no alarm."""
+
+    vault: VaultName
+    point: PointId
+    why: str
+    by: PersonName | str
 
 
 @dataclass(frozen=True, slots=True)
@@ -223,7 +221,6 @@ class RecoveryDeclared:
 OtherFact = (
     PlanAdopted
     | JournalOpened
-    | SideImported
     | ComponentsClaimed
     | RoutineBegan
     | PointTaken
@@ -231,6 +228,7 @@ OtherFact = (
     | PointCopied
     | RoutineFailed
     | PointMissing
+    | PointEnded
     | HoldPlaced
     | LineageBegan
     | CheckSeen

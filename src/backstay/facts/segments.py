@@ -98,17 +98,6 @@ def covered(ranges: Iterable[Range]) -> int:
     return upto
 
 
-def replaced(names: Iterable[str]) -> set[str]:
-    """Of these names, those whose facts are all in a whole thousand that is there as well."""
-    found = {name: read for name in names if (read := read_name(name)) is not None}
-    thousands = {(journal, one.last) for journal, one in found.values() if one.last - one.first + 1 == BLOCK}
-    return {
-        name
-        for name, (journal, one) in found.items()
-        if one.last - one.first + 1 < BLOCK and (journal, (one.last - 1) // BLOCK * BLOCK + BLOCK) in thousands
-    }
-
-
 # ── the stored form ──────────────────────────────────────────────────────────────────────────────
 
 _ancestor: Shape[Ancestor] = record(Ancestor, journal=text, facts=whole, signer=text)

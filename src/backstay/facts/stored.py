@@ -211,9 +211,6 @@ FACTS: Mapping[str, tuple[type, Shape[Any]]] = {
     "journal-opened/1": (others.JournalOpened, record(
         others.JournalOpened, epoch=whole, journal=text, host=text, witness=maybe(text),
     )),
-    "side-imported/1": (others.SideImported, record(
-        others.SideImported, journal=text, first=whole, last=whole, digest=text, by=text,
-    )),
     "components-claimed/1": (others.ComponentsClaimed, record(
         others.ComponentsClaimed, run=text, site=text, components=many(text), after=whole,
     )),
@@ -232,6 +229,7 @@ FACTS: Mapping[str, tuple[type, Shape[Any]]] = {
     )),
     "routine-failed/1": (others.RoutineFailed, record(others.RoutineFailed, run=text, code=whole, why=text)),
     "point-missing/1": (others.PointMissing, record(others.PointMissing, vault=text, point=text)),
+    "point-ended/1": (others.PointEnded, record(others.PointEnded, vault=text, point=text, why=text, by=text)),
     "hold-placed/1": (others.HoldPlaced, record(others.HoldPlaced, vault=text, hold=hold)),
     "lineage-began/1": (others.LineageBegan, record(
         others.LineageBegan, component=text, run=text, origin=text, lineage=text,

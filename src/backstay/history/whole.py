@@ -13,6 +13,7 @@ from backstay.facts import (
     PlanAdopted,
     Point,
     PointCopied,
+    PointEnded,
     PointMissing,
     PointTaken,
     Proof,
@@ -54,6 +55,8 @@ class History:
     failed: tuple[tuple[datetime, ComponentName, RoutineFailed], ...] = ()
     """Backups, proofs and copies that came to nothing."""
     missing: tuple[PointMissing, ...] = ()
+    ended: tuple[PointEnded, ...] = ()
+    """Points that the plan's `keep` let go, by vault."""
     lineages: tuple[tuple[datetime, LineageBegan], ...] = ()
     checks: tuple[CheckSeen, ...] = ()
     plans: tuple[tuple[datetime, PlanAdopted], ...] = ()
@@ -139,6 +142,7 @@ def history(
         copied=tuple(lists.copied),
         failed=tuple(lists.failed),
         missing=tuple(lists.missing),
+        ended=tuple(lists.ended),
         lineages=tuple(lineages),
         checks=tuple(lists.checks),
         plans=tuple(lists.plans),
@@ -168,6 +172,7 @@ class _Lists:
         self.holds: list[Hold] = []
         self.failed: list[tuple[datetime, ComponentName, RoutineFailed]] = []
         self.missing: list[PointMissing] = []
+        self.ended: list[PointEnded] = []
         self.lineages: list[tuple[datetime, LineageBegan]] = []
         self.checks: list[CheckSeen] = []
         self.plans: list[tuple[datetime, PlanAdopted]] = []
@@ -181,6 +186,8 @@ class _Lists:
                 self.copied.append((at, fact))
             case ProofGiven(proof=proof):
                 self.proofs.append(proof)
+            case PointEnded() as fact:
+                self.ended.append(fact)
             case HoldPlaced(hold=hold):
                 self.holds.append(hold)
             case RoutineFailed() as fact:

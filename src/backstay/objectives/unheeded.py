@@ -33,7 +33,6 @@ def _components(plan: Plan) -> Iterator[str]:
 
 
 def _vaults(plan: Plan) -> Iterator[str]:
-    yield "`keep`: nothing is deleted yet; recovery points pile up until somebody looks at the disk"
     without = [
         name for name, one in plan.vaults.items() if one.lock is not None and not str(one.url).startswith("s3://")
     ]

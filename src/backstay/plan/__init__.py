@@ -20,6 +20,7 @@ from backstay.plan.parts import GrafanaSource as GrafanaSource
 from backstay.plan.parts import HttpCheck as HttpCheck
 from backstay.plan.parts import ImageSource as ImageSource
 from backstay.plan.parts import Json as Json
+from backstay.plan.parts import Keep as Keep
 from backstay.plan.parts import KubernetesSource as KubernetesSource
 from backstay.plan.parts import LockMode as LockMode
 from backstay.plan.parts import PerSite as PerSite

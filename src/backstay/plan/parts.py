@@ -142,6 +142,32 @@ class Prove:
 
 
 @dataclass(frozen=True, slots=True)
+class Keep:
+    """Which points are kept: every one that is younger than `within`, the `last` few, and the newest of each of the
+    newest hours, days, weeks, months and years that have one. A point that any of them keeps is kept."""
+
+    within: Period | None = None
+    last: int = 0
+    hourly: int = 0
+    daily: int = 0
+    weekly: int = 0
+    monthly: int = 0
+    yearly: int = 0
+
+    def counts(self) -> Mapping[str, int]:
+        return {
+            "hourly": self.hourly, "daily": self.daily, "weekly": self.weekly, "monthly": self.monthly,
+            "yearly": self.yearly,
+        }  # fmt: skip
+
+    def __str__(self) -> str:
+        """`30 d`; `30 d, 14 daily, 12 monthly`."""
+        parts = [str(self.within)] if self.within else []
+        parts += [f"the last {self.last}"] if self.last else []
+        return ", ".join(parts + [f"{count} {unit}" for unit, count in self.counts().items() if count])
+
+
+@dataclass(frozen=True, slots=True)
 class Component:
     name: ComponentName
     source: Source
@@ -150,7 +176,7 @@ class Component:
     objectives: Objectives = Objectives()
     newest: str | None = None
     """A question whose answer is the newest moment in the data: RPO is measured by it."""
-    keep: Period | None = None
+    keep: Keep | None = None
     vaults: tuple[VaultName, ...] = ()
     """Empty: every vault of the plan."""
 
@@ -186,7 +212,7 @@ class VaultPlace:
 
     name: VaultName
     url: Template
-    keep: Period
+    keep: Keep
     lock: timedelta | None = None
     lock_mode: LockMode = LockMode.COMPLIANCE
     region: str | None = None

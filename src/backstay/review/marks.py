@@ -1,5 +1,6 @@
 """How what was judged is marked in a document: a sign, always with its words."""
 
+from dataclasses import replace
 from datetime import timedelta
 from typing import assert_never
 
@@ -7,6 +8,7 @@ from backstay.drill import DrillResult, Failed, Passed, Stated
 from backstay.facts import NotVerified, Proven, Refuted, Result, Verdict
 from backstay.history import Loss
 from backstay.objectives import Judged, Standing
+from backstay.plan import Keep
 from backstay.review.tree import Mark, Sign, Text
 from backstay.values import Period, say_span
 from backstay.verify import exact
@@ -84,6 +86,12 @@ def duration(length: timedelta | NotVerified) -> Text:
 def period(of: Period) -> str:
     """`24 h`, `7 d`, `1 month`."""
     return str(of) if of.months else exact(of.span)
+
+
+def kept(of: Keep) -> str:
+    """`30 d`; `30 d, 14 daily`."""
+    within = [period(of.within)] if of.within else []
+    return ", ".join((*within, *filter(None, (str(replace(of, within=None)),))))
 
 
 def short(loss: Loss | NotVerified) -> str:

@@ -132,7 +132,7 @@ def strategy(plan: Plan, status: Status) -> Section:
     for row in status.components:
         component = plan.components[row.name]
         vaults = [plan.vaults[name] for name in plan.vaults_of(component) if name in plan.vaults]
-        kept = listed(f"{marks.period(component.keep or vault.keep)} in {vault.name}" for vault in vaults) or "nowhere"
+        kept = listed(f"{marks.kept(component.keep or vault.keep)} in {vault.name}" for vault in vaults) or "nowhere"
         if not row.supported:
             newest: Text = marks.unknown(f"this version cannot back up {row.kind}")
         elif row.newest is None:
@@ -149,7 +149,7 @@ def strategy(plan: Plan, status: Status) -> Section:
         "Vaults",
         ("Vault", "Address", "Kept for", "Locked for"),
         tuple(
-            (vault.name, Code(str(vault.url)), marks.period(vault.keep), _lock(vault)) for vault in plan.vaults.values()
+            (vault.name, Code(str(vault.url)), marks.kept(vault.keep), _lock(vault)) for vault in plan.vaults.values()
         ),
     )
     where: list[Block] = [vaults]

@@ -34,6 +34,7 @@ from backstay.facts import (
     PersonAsked,
     PlanAdopted,
     PointCopied,
+    PointEnded,
     PointMissing,
     PointTaken,
     ProofGiven,
@@ -49,7 +50,6 @@ from backstay.facts import (
     RunEnded,
     RunFact,
     RunStarted,
-    SideImported,
     StepRetried,
     StepSkipped,
     Succeeded,
@@ -97,9 +97,6 @@ def entry(fact: Fact) -> tuple[str, str] | None:
         case JournalOpened(epoch, host=host, witness=witness):
             seen = f"witnessed by {witness}" if witness else "no vault could witness it"
             return f"The journal was opened on {host} as epoch {epoch}; {seen}", MACHINE
-        case SideImported(journal, first, last, by=by):
-            facts = count(last - first + 1, "fact")
-            return f"{facts} that journal {journal} wrote on its own were kept as a side branch", str(by)
         case RoutineBegan() | RunAttached() | ComponentsClaimed():
             return None
         case PointTaken(point=point, took=took, vault=vault):
@@ -114,6 +111,8 @@ def entry(fact: Fact) -> tuple[str, str] | None:
             return f"A backup, proof or copy came to nothing: {_first(why)}", MACHINE
         case PointMissing(vault, point):
             return f"ALARM: the vault {vault} does not have the recovery point {point}", MACHINE
+        case PointEnded(vault, point, why, by):
+            return f"Recovery point {point} ended in {vault}: {_first(why)}", str(by)
         case HoldPlaced(hold=hold):
             what = "released" if hold.kind == "released" else f"marked {hold.kind}"
             return f"Recovery point {hold.point} {what}: {hold.reason}", str(hold.by)

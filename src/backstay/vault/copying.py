@@ -173,7 +173,8 @@ class _Copy:
                     raise
                 continue
             # First the marks: what was marked before them and is unmarked again is missing in the listing after them.
-            if marked := condemned(self._target.store, self._target.opened, self._point.component) & needed:
+            where = (self._target.store, self._target.opened)
+            if marked := condemned(*where, self._point.component, self._point.id) & needed:
                 raise Lapsed(
                     f"a pruner of the vault {self._target.name} is about to delete what {self._point.id} needs there",
                     detail=f"{count(len(marked), 'pack')} marked",

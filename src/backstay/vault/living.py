@@ -47,6 +47,9 @@ class Seen:
     points: Mapping[PointId, Sealed]
     listed: Mapping[bytes, int]
     """Packs that live points list: the most bytes that one of them uses."""
+    open: Mapping[PointId, datetime]
+    """Reservations that have no end, and since when they are there. Whose packs were seen, and whose point was not, is
+    among them."""
 
     def alive(self) -> set[bytes]:
         return {*self.listed, *(new for old in self.listed for new in self.moves.get(old, ()))}
@@ -81,20 +84,29 @@ def look(vault: Repository, component: ComponentName) -> Seen:
     anything."""
     index = newest(vault.store, vault.opened, component)
     present = dict(_present(vault, component))
-    points, listed = dict[PointId, Sealed](), dict[bytes, int]()
-    for sealed in _sealed(vault, component):
+    open, points, listed = dict(_reserved(vault, component)), dict[PointId, Sealed](), dict[bytes, int]()
+    for id, sealed in _ended(vault, component):
+        open.pop(id, None)
+        if sealed is None:
+            continue
         points[sealed.point.id] = sealed
         for pack, size in vault.uses_of(sealed).all().items():
             listed[pack] = max(size, listed.get(pack, 0))
-    return Seen(present, index.moves if index else {}, points, listed)
+    return Seen(present, index.moves if index else {}, points, listed, open)
 
 
-def _sealed(vault: Repository, component: ComponentName) -> Iterator[Sealed]:
+def _ended(vault: Repository, component: ComponentName) -> Iterator[tuple[PointId, Sealed | None]]:
+    """Each reservation that has an end: its point, or None where it was expired."""
     for listed in vault.store.list(names.points(component)):
         if names.is_point(listed.key):
             with suppress(ObjectMissing):  # ended while we looked
-                if (sealed := vault.sealed_at(listed.key)) is not None:
-                    yield sealed
+                yield names.read_point(listed.key)[1], vault.sealed_at(listed.key)
+
+
+def _reserved(vault: Repository, component: ComponentName) -> Iterator[tuple[PointId, datetime]]:
+    for listed in vault.store.list(names.reserved(component)):
+        if names.is_point(listed.key):
+            yield names.read_point(listed.key)[1], listed.modified
 
 
 def _present(vault: Repository, component: ComponentName) -> Iterator[tuple[bytes, Present]]:

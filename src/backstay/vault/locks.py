@@ -10,8 +10,7 @@ costs calls that were not needed. It also says since when everything is written 
 knows how long it is locked, so it is extended once.
 
 Beside the packs stand the indexes of those that were moved, the header, keys, enrolments, holds and notes: without them
-no point opens. They are looked after in the same way. Spines are not: each is outlived by its follower; nor are the
-segments of the journal that a whole thousand has replaced.
+no point opens. They are looked after in the same way. Spines are not: each is outlived by its follower.
 
 What cannot be extended does not stop the point: data that is kept with a short lock is better than data that is not
 kept. It is said in the point itself, which is signed, and `vault check --immutability` finds it.
@@ -27,7 +26,6 @@ from itertools import islice, repeat
 from typing import Any
 
 from backstay.errors import BackstayError, Damaged, ObjectMissing, WrongKey
-from backstay.facts import segments
 from backstay.ports import Key, Listed, Lock, Locking, LockMode, Store
 from backstay.values import ComponentName, count, from_stamp, say_moment, stamp
 from backstay.vault import names
@@ -209,15 +207,5 @@ def moved(store: Store, opened: Opened, component: ComponentName) -> Mapping[byt
 def standing(store: Store) -> Iterator[Listed]:
     """What a vault needs whichever point is opened."""
     yield from (listed for listed in store.list(names.HEADER) if listed.key == names.HEADER)
-    for prefix in (names.WRITERS, names.RETIRED, names.KEYS, names.WORDS, names.SECRETS, names.HOLDS):
-        yield from store.list(prefix)
-    notes = [listed for listed in store.list(names.notes("")) if not listed.key.startswith(names.SPINES)]
-    # One object for a thousand facts, not one for every command that ever ran.
-    gone = {names.note(name) for name in segments.replaced(_note_names(notes))}
-    yield from (listed for listed in notes if listed.key not in gone)
-
-
-def _note_names(notes: Iterable[Listed]) -> Iterator[str]:
-    for listed in notes:
-        with suppress(ValueError):  # a stranger's file
-            yield names.read_note(listed.key)
+    for prefix in (names.WRITERS, names.RETIRED, names.KEYS, names.WORDS, names.SECRETS, names.HOLDS, names.notes("")):
+        yield from (listed for listed in store.list(prefix) if not listed.key.startswith(names.SPINES))

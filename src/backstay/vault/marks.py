@@ -42,15 +42,21 @@ class Mark:
     """The reservations that were open after the mark was there. None: not known, its pruner died before it wrote them
     down."""
 
+    def counts_for(self, own: PointId) -> bool:
+        """Whether the writer of that point may have listed the vault before what is marked was gone. Who reserved later
+        found none of it in his listing, nor a point that asks for it."""
+        return not self.done or self.waits is None or own in self.waits
+
     def against(self, ancestors: Collection[PointId]) -> frozenset[bytes]:
         """What a writer must not build on whose point before is the first of these, and so on: what it takes over has
         come down from each of them."""
         return self.packs if self.points.isdisjoint(ancestors) else self.packs - self.moved
 
 
-def condemned(store: Store, opened: Opened, component: ComponentName) -> set[bytes]:
-    """The packs of a component that are marked now: what nobody may rely on who brings a point from elsewhere."""
-    return {pack for mark in marks(store, opened, component) for pack in mark.packs}
+def condemned(store: Store, opened: Opened, component: ComponentName, own: PointId) -> set[bytes]:
+    """The packs of a component that are marked now: what nobody may rely on who brings the point `own` from
+    elsewhere."""
+    return {pack for mark in marks(store, opened, component) if mark.counts_for(own) for pack in mark.packs}
 
 
 def marks(store: Store, opened: Opened, component: ComponentName) -> list[Mark]:

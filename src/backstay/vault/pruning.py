@@ -83,9 +83,8 @@ class _Run:
         self._did = Pruned(component)
 
     def run(self) -> Pruned:
-        open_ones = self._expire(self._open())
-        seen, moved = self._move(self._look())
-        self._mark(seen, moved, {**self._open(), **open_ones})
+        self._expire(self._open())
+        self._mark(*self._move(self._look()))
         self._wait()
         self._delete()
         self._sweep()
@@ -117,10 +116,10 @@ class _Run:
         self._did.left = {pack.hex(): why for pack, why in moved.left.items()}
         return self._look(), moved
 
-    def _mark(self, seen: Seen, moved: Moved, open_ones: Mapping[PointId, datetime]) -> None:
+    def _mark(self, seen: Seen, moved: Moved) -> None:
         """What is dead, and what was moved; not the packs of a backup that is under way, as far as clocks tell: they
         would only have to be spared later, and whoever builds on them then would have to wait for that."""
-        fresh = min(open_ones.values(), default=None)
+        fresh = min(seen.open.values(), default=None)
         marked = {pack for mark in self._marks() if not mark.done for pack in mark.packs}
         dead = {
             pack for pack in seen.dead() - marked
@@ -219,7 +218,8 @@ class _Run:
         listed the vault as it was."""
         if gone and self._open():
             done = Mark(gone, mark.moved & gone, mark.points, done=True)
-            put_mark(self._store, self._opened, self._keys, self._component, done)
+            stands = put_mark(self._store, self._opened, self._keys, self._component, done)
+            put_waits(self._store, self._opened, self._keys, stands, self._open())
         remove_mark(self._store, mark)
 
     # ── what is left over ──

@@ -150,7 +150,7 @@ class Repository:
             try:
                 found = self.sealed_at(key)
             except (Damaged, ObjectMissing, WrongKey) as error:
-                trouble.append(error.message)
+                trouble += [] if self._has_gone(key, error) else [error.message]
                 continue
             if found is not None and (newest is None or _age(found.point) > _age(newest.point)):
                 newest = found
@@ -171,8 +171,12 @@ class Repository:
                 if (sealed := self.sealed_at(key)) is not None:
                     found.append(sealed.point)
             except (Damaged, ObjectMissing, WrongKey) as error:
-                damaged.append(error)
+                damaged += [] if self._has_gone(key, error) else [error]
         return sorted(found, key=_age), damaged
+
+    def _has_gone(self, key: Key, error: BackstayError) -> bool:
+        """Whether what was listed a moment ago was ended since, and is nothing to complain of."""
+        return isinstance(error, ObjectMissing) and all(listed.key != key for listed in self.store.list(key))
 
     def _sealed_keys(self, component: ComponentName | None) -> list[Key]:
         return [listed.key for listed in self.store.list(names.points(component)) if names.is_point(listed.key)]
@@ -223,7 +227,8 @@ class Repository:
         for listed in self.store.list(names.reserved(component)):
             if names.is_point(listed.key):
                 id = names.read_point(listed.key)[1]
-                yield id, id in ended and self.sealed_at(ended[id]) is not None
+                with suppress(ObjectMissing):  # ended while we looked
+                    yield id, id in ended and self.sealed_at(ended[id]) is not None
 
     def open(self, point: PointId) -> Reading:
         found = self.sealed(point)
@@ -309,7 +314,8 @@ class Repository:
                     self.passed_over[listed.key] = f"it does not say what it should: {error}"
                 except (Damaged, ObjectMissing, WrongKey) as error:
                     # One file that a stranger put there must not hide the proofs that are true.
-                    self.passed_over[listed.key] = error.message
+                    if not self._has_gone(listed.key, error):
+                        self.passed_over[listed.key] = error.message
         return found
 
     def _digest(self, body: bytes) -> bytes:

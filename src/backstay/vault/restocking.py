@@ -71,8 +71,9 @@ class Restocking:
         for pack in self._packs.values():
             self._vault.store.put(pack.key, pack.finish())
         new = {pack for packs in self._moves.values() for pack in packs}
-        vault = self._vault
-        if new & condemned(vault.store, vault.opened, self._component) or self._is_expired():
+        vault, own = self._vault, self._reservation
+        assert own is not None, "whoever moved something had reserved"
+        if new & condemned(vault.store, vault.opened, self._component, own) or self._is_expired():
             raise Lapsed(
                 f"a pruner took what was just stored anew in {vault.name}",
                 hint="wait until it is done, and mend the vault again",

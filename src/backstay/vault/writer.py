@@ -123,7 +123,8 @@ class Writing:
         if self._base is None:
             return
         component = self._reservation.component
-        standing = [mark for mark in marks(self._store, self._opened, component) if mark.packs & used]
+        found = marks(self._store, self._opened, component)
+        standing = [mark for mark in found if mark.counts_for(self.id) and mark.packs & used]
         ancestors = set(self._reservation.ancestors()) if standing else set[PointId]()
         if gone := {pack for mark in standing for pack in mark.against(ancestors) & used}:
             raise Lapsed(

@@ -40,6 +40,7 @@ Head = tuple[ComponentName, PointId]
 
 def remembered(history: History, vault: VaultName, gone: Collection[PointId] = ()) -> tuple[PointId, ...]:
     """The points that the journal knows to have been put into the vault, and not to have left it (`gone`)."""
+    gone = {*gone, *(fact.point for fact in history.ended if fact.vault == vault)}
     taken = [fact.point.id for _, fact in history.taken if fact.vault == vault]
     copied = [fact.point for _, fact in history.copied if fact.to == vault]
     return tuple(id for id in dict.fromkeys([*taken, *copied]) if id not in gone)

@@ -5,7 +5,6 @@
 - `sending` the facts themselves, sealed into the vaults
 - `spines`  the state of the whole, signed and sealed into the vaults; verifying against it
 - `arriving` going on with a journal that only the vaults still have
-- `siding` what a journal wrote after it had been left behind
 - `signing` the journal's own key
 """
 
@@ -20,10 +19,6 @@ from backstay.adapters.journal.opened import Standing as Standing
 from backstay.adapters.journal.opened import Verified as Verified
 from backstay.adapters.journal.opened import Witness as Witness
 from backstay.adapters.journal.opened import open_journal as open_journal
-from backstay.adapters.journal.siding import keep_side as keep_side
-from backstay.adapters.journal.siding import side_branches as side_branches
-from backstay.adapters.journal.siding import tail_in as tail_in
-from backstay.adapters.journal.siding import tails_in_vaults as tails_in_vaults
 from backstay.adapters.journal.spines import Audit as Audit
 from backstay.adapters.journal.spines import Sealed as Sealed
 from backstay.adapters.journal.spines import seal_spine as seal_spine

@@ -88,7 +88,15 @@ class OpenJournal:
     # ── the port ─────────────────────────────────────────────────────────────────────────────────
 
     def append(self, stream: StreamName, facts: Sequence[Fact], *, expected: int) -> list[Recorded]:
-        self.refuse_to_write()
+        with self._lock:
+            if not self._settled:
+                self.look()
+        if isinstance(standing := self._standing, Overtaken):
+            raise JournalReadOnly(
+                "this journal may not write any more: another one took over",
+                detail=f"{standing.by}; the epoch of this one is {standing.epoch}",
+                hint="work with that journal; what this one holds can still be read",
+            )
         return self.kept.append(stream, facts, expected=expected)
 
     def read(self, stream: StreamName, after: int = 0) -> list[Recorded]:
@@ -111,18 +119,6 @@ class OpenJournal:
 
     def close(self) -> None:
         self.kept.close()
-
-    def refuse_to_write(self) -> None:
-        """Raises JournalReadOnly when another journal took over; the vaults are asked once."""
-        with self._lock:
-            if not self._settled:
-                self.look()
-        if isinstance(standing := self._standing, Overtaken):
-            raise JournalReadOnly(
-                "this journal may not write any more: another one took over",
-                detail=f"{standing.by}; the epoch of this one is {standing.epoch}",
-                hint="work with that journal; what this one holds can still be read",
-            )
 
     # ── the epoch ────────────────────────────────────────────────────────────────────────────────
 

@@ -6,8 +6,9 @@ from typing import Any
 from backstay.config import grammar
 from backstay.config.forms import Choice, Either, ListOf, Made, NameOf, Word
 from backstay.config.reading import Named
+from backstay.config.sections.keeping import KEEP_FORM
 from backstay.config.sections.sources import DATABASES, SOURCES, sort_of
-from backstay.config.sections.words import OBJECTIVES, PERIOD, SCHEDULE, SOME_SPAN, SQL, TEXT
+from backstay.config.sections.words import OBJECTIVES, SCHEDULE, SOME_SPAN, SQL, TEXT
 from backstay.config.spelling import quoted
 from backstay.config.tables import Fields, OneOf, Table, default, optional, required
 from backstay.plan import Component, DailyAt, Objectives, PostgresSource, PostgresWay, Protect, Prove, Question
@@ -134,7 +135,9 @@ NEWEST = optional(
     "SELECT max(at) FROM heartbeat",
     "the moment of the point",
 )
-COMPONENT_KEEP = optional("keep", PERIOD, "how long its points are kept, in every vault", "30d", "what the vault says")
+COMPONENT_KEEP = optional(
+    "keep", KEEP_FORM, "how long its points are kept, in every vault", "30d", "what the vault says"
+)
 COMPONENT_VAULTS = default(
     "vaults", ListOf(NameOf(Named.VAULT), at_least=1, or_one=True), (), "where its points are kept", "[local]", "all"
 )

@@ -16,11 +16,12 @@ from backstay.config.sections.buckets import (
     SCHEMES,
     bucket_reach,
 )
+from backstay.config.sections.keeping import KEEP_FORM
 from backstay.config.sections.prices import PRICES
-from backstay.config.sections.words import PERIOD, SOME_SPAN, TEXT, a_word, argv, environment
+from backstay.config.sections.words import SOME_SPAN, TEXT, a_word, argv, environment
 from backstay.config.spelling import nearest, quoted
 from backstay.config.tables import Fields, OneOf, Table, default, optional, others_of, required
-from backstay.plan import Cluster, Dns, LockMode, PerSite, ProcessSpec, Site, Template, VaultPlace
+from backstay.plan import Cluster, Dns, Keep, LockMode, PerSite, ProcessSpec, Site, Template, VaultPlace
 from backstay.values import Period, SiteName, VaultName
 
 
@@ -157,7 +158,7 @@ DNS = Table(
 
 # ── vaults ───────────────────────────────────────────────────────────────────────────────────────
 
-KEEP_ALWAYS = Period(span=timedelta(days=30))
+KEEP_ALWAYS = Keep(within=Period(span=timedelta(days=30)))
 
 
 def _vault_address(address: Template) -> str | None:
@@ -175,7 +176,7 @@ def _vault_address(address: Template) -> str | None:
 
 ADDRESS = Worded("a folder, s3://…, gs://… or az://…", check=_vault_address)
 URL = required("url", ADDRESS, "the folder, `s3://…`, `gs://…` or `az://…`", "./vault")
-KEEP = default("keep", PERIOD, KEEP_ALWAYS, "how long points are kept", "90d", "30 days")
+KEEP = default("keep", KEEP_FORM, KEEP_ALWAYS, "how long points are kept", "90d", "30 days")
 LOCK = optional("lock", SOME_SPAN, "how long nobody can delete a point, not even we", "30d", "not locked")
 LOCK_MODE = default(
     "lock_mode",
