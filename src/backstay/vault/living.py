@@ -58,6 +58,12 @@ class Seen:
         """Packs that are there for nobody; and moves that nobody follows."""
         return {*self.present, *self.moves} - self.alive()
 
+    def lost(self) -> set[bytes]:
+        """Packs that live points list and that are nowhere: neither there, nor moved into others that all are. What was
+        in them may lie in packs that no list names: under a wrong name, or where a lost index said that it was."""
+        gone = self.listed.keys() - self.present.keys()
+        return {pack for pack in gone if any(new not in self.present for new in self.moves.get(pack, (pack,)))}
+
     def use(self) -> dict[bytes, int]:
         """At most how many bytes are alive of each pack that is there: of one into which others were moved, also what
         was alive of those."""

@@ -17,7 +17,7 @@ from datetime import datetime, timedelta
 
 from backstay.errors import Damaged, Lapsed, NotPruned, ObjectLocked, ObjectMissing, WrongKey
 from backstay.ports import Key
-from backstay.values import ComponentName, PointId, say_span
+from backstay.values import ComponentName, PointId, count, say_span
 from backstay.vault import names
 from backstay.vault.generations import Change, sweep_index, write_index
 from backstay.vault.living import Seen, key_of, look
@@ -93,6 +93,24 @@ class _Run:
     # ── the steps ──
 
     def _look(self) -> Seen:
+        """What is dead is known only while nothing is missing: see `Seen.lost`."""
+        before = set[bytes]()
+        while True:
+            seen = self._look_once()
+            if not (lost := seen.lost()):
+                return seen
+            # Once may be a point that was sealed, or a pack that was moved, between the listings of one look.
+            if lost & before:
+                raise NotPruned(
+                    f"nothing of {self._component} was deleted: packs that points need are missing",
+                    detail=f"{count(len(lost), 'pack')}, the first is {min(lost).hex()}; what was in them could lie "
+                    "in packs that nobody seems to need",
+                    hint="bring it back with `backstay vault repair`; what nobody has any more goes when the points "
+                    "that it hurts are ended",
+                )
+            before = lost
+
+    def _look_once(self) -> Seen:
         try:
             return look(self._vault, self._component)
         except _UNREADABLE as error:

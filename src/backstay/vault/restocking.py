@@ -11,9 +11,10 @@ from backstay.errors import Lapsed
 from backstay.values import ComponentName, PointId, utc
 from backstay.vault import names
 from backstay.vault.boxes import seal_json
+from backstay.vault.copying import packs_in
 from backstay.vault.frames import What
 from backstay.vault.generations import Change, write_index
-from backstay.vault.index import ROW
+from backstay.vault.index import ROW, newest
 from backstay.vault.marks import condemned
 from backstay.vault.packs import BUFFER_SIZE, PackBuilder, Piece, Place
 from backstay.vault.repository import Repository
@@ -78,9 +79,16 @@ class Restocking:
                 f"a pruner took what was just stored anew in {vault.name}",
                 hint="wait until it is done, and mend the vault again",
             )
-        change = Change(moves={old: tuple(packs) for old, packs in self._moves.items()})
+        change = Change(moves={old: tuple(packs) for old, packs in self._moves.items()}, gone=self._gone())
         write_index(vault.store, vault.opened, vault.keys, self._component, self._pieces(), change)
         return True
+
+    def _gone(self) -> set[bytes]:
+        """Packs that are missing and into which something was moved: what could be found of it is stored anew."""
+        vault = self._vault
+        index = newest(vault.store, vault.opened, self._component)
+        targets = {new for packs in index.moves.values() for new in packs} if index else set[bytes]()
+        return targets - packs_in(vault, self._component, targets).keys()
 
     # ── packs ──
 

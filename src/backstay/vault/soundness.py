@@ -263,13 +263,20 @@ class Walk:
         return None
 
     def _healed(self, what: What, id: bytes, hint: Place) -> bool:
-        """Whether an index knows another place, where nothing is known to be wrong."""
+        """Whether an index knows another place, where nothing is known to be wrong. Whoever mends asks for more: that
+        the index says that it was moved there. A pruner spares such a pack, and none that merely has the same piece."""
         with suppress(Damaged, ObjectMissing):
             if (known := self.shelf.index.known(id, hint, what)) is not None and known[0] != hint:
+                if self._losing is not unminded and not self._is_move(hint.pack, known[0].pack):
+                    return False
                 pack = self._stock.find(what, self.shelf.component, known[0].pack)
                 sound = pack is not None and not self._stock.trouble(what, self.shelf.component, known[0])
                 return sound and pack is not None and not pack.flags & UNLISTED
         return False
+
+    def _is_move(self, old: bytes, new: bytes) -> bool:
+        generation = self.shelf.index.generation()
+        return generation is not None and new in generation.moves.get(old, ())
 
 
 def _lost_node(node: _Node) -> Lost:
