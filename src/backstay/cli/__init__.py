@@ -132,9 +132,7 @@ def _fail(error: BackstayError, as_json: bool) -> int:
         told = {"code": error.code, "error": error.message, "known": error.detail, "try": error.hint}
         print(json.dumps(told), file=sys.stderr)
     else:
-        from rich.console import Console
+        from backstay.cli.screen import SteadyConsole, print_error
 
-        from backstay.cli.screen import print_error
-
-        print_error(Console(stderr=True, highlight=False), error)
+        print_error(SteadyConsole(stderr=True, highlight=False), error)
     return error.code

@@ -7,14 +7,15 @@ in words and signs, never in colour alone; a terminal of 80 columns is enough.
 import os
 import sys
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 from typing import Any
 
-from rich.console import Console, Group
+from rich.console import Console, ConsoleOptions, Group, RenderableType
 from rich.live import Live
 from rich.markup import escape
+from rich.segment import Segment
 from rich.table import Table
 from rich.text import Text
 
@@ -35,6 +36,7 @@ from backstay.facts import (
     TryLater,
 )
 from backstay.plan import Mode, Step
+from backstay.review.tree import visible
 from backstay.values import say_size, say_span
 
 WAITING, DOING, DONE, FAILED, ASKING, SKIPPED = "·", "▶", "✔", "✘", "?", "-"
@@ -44,7 +46,17 @@ MODE_STYLE = {Mode.LIVE: "bold white on red", Mode.DRILL: "bold white on blue", 
 
 class SteadyConsole(Console):
     """A console whose reader may go away (`| head`, a closed session). Rich would end the program, and a recovery with
-    it; here it falls silent, and the exit code still says how it went."""
+    it; here it falls silent, and the exit code still says how it went.
+
+    What it is given may have come from anywhere: names of files, the words of a server, who else wrote into a vault. So
+    no text reaches the terminal as a command to it; colours and movements are rich's own, and are no text."""
+
+    def render(self, renderable: RenderableType, options: ConsoleOptions | None = None) -> Iterable[Segment]:
+        for segment in super().render(renderable, options):
+            if segment.control or segment.text.isprintable():
+                yield segment
+            else:
+                yield Segment(visible(segment.text), segment.style)
 
     def on_broken_pipe(self) -> None:
         self.quiet = True
