@@ -18,15 +18,20 @@ from backstay.adapters.journal import (
     seal_spine,
     seal_when_due,
     spine_due,
+    take_over,
     verify_journal,
 )
+from backstay.adapters.journal.opened import newest_epoch
 from backstay.adapters.memory.clock import BEGINNING, MemoryClock
+from backstay.adapters.memory.store import MemoryStore
 from backstay.adapters.memory.vault import MemoryVault
 from backstay.errors import Damaged, JournalReadOnly, StoreUnreachable
 from backstay.facts import JournalOpened, Noted, read_spine, write_spine
 from backstay.facts.audit import Flaw
-from backstay.ports import Vault
+from backstay.ports import Key, Vault
 from backstay.values import StreamName, VaultName
+from backstay.vault.frames import Head, What
+from fix_vault import new_vault
 
 SECOND = timedelta(seconds=1)
 A = StreamName("run/a")
@@ -206,6 +211,26 @@ def test_damaged_words_at_the_witness_are_somebodys(places: Places) -> None:
     assert "epoch 2, taken by somebody" in caught.value.detail
 
 
+def test_a_stranger_takes_nobodys_epoch_away(places: Places) -> None:
+    """Whoever may write to the bucket, and holds no key, can take names."""
+    store = MemoryStore()
+    witness = new_vault(store)
+    unknown = Head(What.BOX, bytes(8), witness.opened.family, bytes(16), "notes/journal/7").written() + bytes(200)
+    for epoch, data in ((1, b"nobody's"), (999_999_999, b"nobody's"), (7, unknown)):
+        store.put_if_absent(Key(f"notes/journal/{epoch}"), data)
+    first = places.journal("a", witness)
+    write(first)
+    assert first.standing == Verified(2, VaultName(witness.name))
+    second = places.journal("b", witness)
+    write(second)
+    assert second.standing == Verified(3, VaultName(witness.name))
+    assert isinstance(first.look(), Overtaken)
+    third = places.journal("c", witness)
+    for epoch in (4, 5):
+        store.put_if_absent(Key(f"notes/journal/{epoch}"), b"nobody's")
+    assert take_over(third, [witness], newest_epoch(witness)[0]) == Verified(6, VaultName(witness.name))
+
+
 # ── spines ───────────────────────────────────────────────────────────────────────────────────────
 
 
@@ -325,6 +350,19 @@ def test_a_spine_that_was_signed_by_somebody_else_or_changed_is_found(places: Pl
     write(places.journal("a", vault), "damage at the witness stops nothing")
     found = [(one.seq, one.flaw) for one in verify_journal(journal, [vault]).findings if one.damage]
     assert found == [(2, Flaw.SPINE), (3, Flaw.SPINE), (4, Flaw.SPINE)]
+
+
+def test_a_strangers_files_hide_no_spine(places: Places) -> None:
+    store = MemoryStore()
+    vault = new_vault(store)
+    journal = places.journal("a", vault)
+    write(journal)
+    seal_spine(journal, [vault], places.clock.now())
+    for number in range(900, 1020):
+        store.put_if_absent(Key(f"notes/spine/1/{number}"), b"nobody's")
+    seen = verify_journal(journal, [vault])
+    assert (seen.spines, seen.away) == (1, ())
+    assert {finding.flaw for finding in seen.findings} == {Flaw.SPINE}
 
 
 def test_spines_of_journals_without_an_epoch_do_not_get_in_each_others_way(places: Places) -> None:

@@ -12,13 +12,17 @@ from typing import TypeVar
 import pytest
 
 from backstay.adapters.memory.store import MemoryStore
-from backstay.errors import BackstayError, Lapsed, NotPruned, StoreUnreachable
+from backstay.errors import BackstayError, Lapsed, NotPruned, StoreUnreachable, WrongKey
 from backstay.facts import Point
 from backstay.ports import Cutter, Key
 from backstay.vault import Keyring, Repository, check, join, open_vault
+from backstay.vault.admission import Public, add, gather, turn
 from backstay.vault.copying import copy_point
+from backstay.vault.frames import Head, What
 from backstay.vault.living import look
+from backstay.vault.marks import Mark, marks, put_mark
 from backstay.vault.pruning import Pruned, Rules, prune
+from backstay.vault.roles import Role
 from fix_vault import (
     DB,
     PLAN,
@@ -353,6 +357,41 @@ def test_a_damaged_pack_is_left_for_whoever_can_heal_it() -> None:
     assert set(did.left) <= {key[-32:] for key in needed}
     assert all("seal is broken" in why for why in did.left.values())
     assert did.left
+
+
+def test_a_stranger_among_the_marks_stops_neither_backup_nor_pruner() -> None:
+    store, _ = _world(0)
+    family = open_vault(store, "local", keyring()).opened.family
+    unknown = Head(What.BOX, bytes(8), family, bytes(16), f"marks/{DB}/02").written() + bytes(200)
+    store.put_if_absent(Key(f"marks/{DB}/01"), b"nobody's")
+    store.put_if_absent(Key(f"marks/{DB}/02"), unknown)
+    vault = open_vault(store, "local", keyring())
+    for point in vault.points(DB):
+        vault.end(point)
+    dead = look(vault, DB).dead()
+    mark = put_mark(store, vault.opened, keyring(), DB, Mark(frozenset(dead)))
+    store.put_if_absent(Key(f"{mark.key}-waits"), b"nobody's")
+    back_up(vault, {"new": pages(98)}, now=later(600))
+    back_up(vault, {"new": pages(98, 99)}, now=later(660))
+    did = tidy(open_vault(store, "local", keyring()))
+    assert dead
+    assert did.deleted == len(dead)
+
+
+def test_a_mark_of_a_pruner_who_came_later_counts() -> None:
+    """A backup that began before it was let in must not take its mark for a stranger's."""
+    store, _ = _world(0)
+    early, owner = open_vault(store, "local", keyring()), open_vault(store, "local", keyring())
+    late = keyring(1)
+    add(gather([owner], later(0)), Public("late", late.recipient, late.writer), Role.WRITER)
+    put_mark(store, owner.opened, late, DB, Mark(frozenset({bytes(16)})))
+    assert [mark.packs for mark in marks(store, early.opened, DB)] == [{bytes(16)}]
+    turned = open_vault(store, "local", keyring())
+    turn(gather([owner], later(1)))
+    later_still = open_vault(store, "local", keyring())
+    put_mark(store, later_still.opened, keyring(), DB, Mark(frozenset({bytes(range(16))})))
+    with pytest.raises(WrongKey):
+        marks(store, turned.opened, DB)
 
 
 def test_a_stranger_cannot_prune() -> None:

@@ -6,21 +6,27 @@ it uses was alive then. What is left is a point that ended in between: its packs
 
 A mark names also packs that were *moved*, and whose old object may go. Somebody who builds on a point that was looked
 at for the move has all of it in the new packs, and need not give up.
+
+What a stranger puts among the marks is passed over: it must neither stop a backup, nor a pruner. Who may delete a true
+mark can harm us anyway, so to pass over what he spoilt instead gives him nothing.
 """
 
 import secrets
 from collections.abc import Collection, Iterator
 from dataclasses import dataclass, field
+from functools import partial
 from typing import Any
 
-from backstay.errors import Damaged, ObjectMissing
+from backstay.errors import Damaged, ObjectMissing, WrongKey
 from backstay.ports import Key, Store
 from backstay.values import ComponentName, PointId
-from backstay.vault import names
+from backstay.vault import firsts, names
 from backstay.vault.boxes import Box, open_box, seal_json
 from backstay.vault.codec import unhex
 from backstay.vault.keyring import Keyring
 from backstay.vault.keys import Opened
+from backstay.vault.register import read_register
+from backstay.vault.signers import learn_signers
 
 _WAITS = "-waits"
 
@@ -60,7 +66,8 @@ def condemned(store: Store, opened: Opened, component: ComponentName, own: Point
 
 
 def marks(store: Store, opened: Opened, component: ComponentName) -> list[Mark]:
-    """All that stand now. Raises Damaged."""
+    """All that stand now. Raises Damaged for one that was signed and says nothing, WrongKey where our keys are behind
+    those of a pruner."""
     boxes = {box.key: box for box in _boxes(store, opened, component)}
     found: list[Mark] = []
     for key, box in boxes.items():
@@ -81,11 +88,27 @@ def marks(store: Store, opened: Opened, component: ComponentName) -> list[Mark]:
 
 
 def _boxes(store: Store, opened: Opened, component: ComponentName) -> Iterator[Box]:
+    learned = False
     for listed in store.list(names.marks(component)):
-        try:
-            yield open_box(opened, listed.key, store.get(listed.key))
-        except ObjectMissing:
-            continue  # its pruner was done with it while we looked
+        if (box := _box(store, opened, listed.key)) is None and not learned:
+            # Its pruner may have been let in after we opened the vault: to pass over that mark would cost a point.
+            learn_signers(store, opened)
+            learned, box = True, _box(store, opened, listed.key)
+        if box is not None:
+            yield box
+
+
+def _box(store: Store, opened: Opened, key: Key) -> Box | None:
+    """None for what is nobody's, or gone: its pruner was done with it while we looked. Raises WrongKey."""
+    try:
+        return firsts.read(store, key, partial(open_box, opened, key))
+    except (ObjectMissing, Damaged):
+        return None
+    except WrongKey:
+        # Anybody can write the name of an epoch on a file. Where a newer one is in use, it may be a pruner's.
+        if read_register(store, opened.family, opened.root).current[0] > opened.newest.number:
+            raise
+        return None
 
 
 def put_mark(store: Store, opened: Opened, keys: Keyring, component: ComponentName, mark: Mark) -> Mark:
@@ -106,9 +129,11 @@ def put_waits(
     """Which reservations to wait for, where nobody wrote that down yet; what is written."""
     key = Key(mark.key + _WAITS)
     body: dict[str, Any] = {"packs": [], "waits": sorted(waits)}
-    if store.put_if_absent(key, seal_json(opened, keys, key, body)):
-        return frozenset(waits)
-    return _ids(open_box(opened, key, store.get(key)).json(), "waits")
+    while not store.put_if_absent(key, seal_json(opened, keys, key, body)):
+        if (box := _box(store, opened, key)) is not None:
+            return _ids(box.json(), "waits")
+        store.delete(key)  # somebody took the name, so that nothing is ever deleted
+    return frozenset(waits)
 
 
 def remove_mark(store: Store, mark: Mark) -> None:

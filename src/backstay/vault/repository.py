@@ -29,7 +29,7 @@ from backstay.vault.opening import refuse_unless_may_sign, refuse_unless_writer,
 from backstay.vault.reader import Reading
 from backstay.vault.roles import Role
 from backstay.vault.shelf import Shelf
-from backstay.vault.signers import read_signers
+from backstay.vault.signers import learn_signers
 from backstay.vault.stock import Lengths
 from backstay.vault.uses import PackList, Uses, read_pack_lists
 from backstay.vault.walking import walked
@@ -360,10 +360,7 @@ class Repository:
         if now == self._statements:
             return False
         self._statements = now
-        signers = read_signers(self.store, self.opened.family, self.opened.root)
-        self.opened.writers.clear()
-        self.opened.writers.update(signers.writers)
-        self.opened.retired.update(signers.retired)
+        learn_signers(self.store, self.opened)
         return True
 
 

@@ -23,6 +23,7 @@ from backstay.vault import names
 from backstay.vault.codec import hex_of, text_of, whole_of
 from backstay.vault.keyring import Keyring
 from backstay.vault.keys import (
+    Opened,
     PassedOver,
     Retired,
     fingerprint,
@@ -147,6 +148,14 @@ def read_signers(store: Store, family: bytes, root: bytes) -> Signers:
         if one.public not in enrolled and one.public != root:
             found.passed_over.append(PassedOver(one.key, "it is signed by nobody who may enrol"))
     return found
+
+
+def learn_signers(store: Store, opened: Opened) -> None:
+    """Whoever was enrolled or retired since the vault was opened."""
+    signers = read_signers(store, opened.family, opened.root)
+    opened.writers.clear()
+    opened.writers.update(signers.writers)
+    opened.retired.update(signers.retired)
 
 
 def _claims(store: Store, prefix: str, kind: str, family: bytes, found: Signers) -> Iterable[_Claim]:

@@ -8,9 +8,10 @@ that answers decides. Of several that arrive at once one wins, and the others ar
 
 from collections.abc import Collection, Iterable, Mapping, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
+from contextlib import suppress
 from dataclasses import dataclass, field
 
-from backstay.adapters.journal.opened import OpenJournal, Overtaken, Verified, newest_epoch
+from backstay.adapters.journal.opened import OpenJournal, Overtaken, Verified, newest_epoch, next_epoch
 from backstay.adapters.journal.spines import sealed_spines
 from backstay.errors import BackstayError, EpochTaken, JournalDamaged, StoreUnreachable
 from backstay.facts import NO_FACTS, Head, Spine, canonical, genesis, log_after, read_spine, spine_digest
@@ -115,7 +116,7 @@ def take_over(journal: OpenJournal, vaults: Sequence[Vault], seen: int) -> Verif
     """Take the epoch after `seen`, in every vault that answers; the first of them decides. Raises EpochTaken when
     somebody else was first there (this journal writes no more, ever), StoreUnreachable when none answers."""
     refuse_overtaken(journal)
-    epoch, words = journal.claim(seen + 1)
+    epoch, words = journal.claim(_next_epoch(vaults, seen))
     name, decided, away = f"journal/{epoch}", None, list[str]()
     for vault in vaults:
         try:
@@ -136,6 +137,15 @@ def take_over(journal: OpenJournal, vaults: Sequence[Vault], seen: int) -> Verif
     if decided is None:
         raise StoreUnreachable("no vault took the journal's next epoch", detail="; ".join(away))
     return journal.settle(epoch, decided)
+
+
+def _next_epoch(vaults: Sequence[Vault], seen: int) -> int:
+    """The first that is free of strangers in all vaults that answer."""
+    epoch = seen + 1
+    for vault in vaults:
+        with suppress(BackstayError):  # it is said where it is used
+            epoch = next_epoch(vault, epoch - 1)
+    return epoch
 
 
 def refuse_overtaken(journal: OpenJournal) -> None:

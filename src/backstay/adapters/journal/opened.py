@@ -16,12 +16,21 @@ import threading
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
+from itertools import count
 from pathlib import Path
 from typing import Any, cast
 
 from backstay.adapters.journal.signing import SigningKey, signed
 from backstay.adapters.journal.sqlite import SqliteJournal
-from backstay.errors import BackstayError, JournalConflict, JournalDamaged, JournalReadOnly, StoreUnreachable
+from backstay.errors import (
+    BackstayError,
+    Damaged,
+    JournalConflict,
+    JournalDamaged,
+    JournalReadOnly,
+    StoreUnreachable,
+    WrongKey,
+)
 from backstay.facts import NO_FACTS, Fact, Head, JournalOpened, Recorded, Spine, canonical, log_after, read_spine
 from backstay.facts.audit import Finding
 from backstay.facts.segments import Ancestor, ancestors
@@ -29,6 +38,8 @@ from backstay.ports import Clock, Vault
 from backstay.values import StreamName, VaultName, from_stamp, say_moment, stamp
 
 STREAM = StreamName("journal")
+_NOBODYS = (Damaged, WrongKey)
+"""What a note raises that nobody sealed who may. (It can name an epoch of keys that never was.)"""
 _TRIES = 20
 """Each time that an epoch is taken between our look and our taking, we look again."""
 
@@ -195,7 +206,7 @@ class OpenJournal:
             if self.epoch and highest >= self.epoch:
                 return self.overtaken_by(highest, newest)
             # None yet; or ours, at a witness that does not know it: the plan names another one now.
-            wanted = self.epoch or highest + 1
+            wanted = self.epoch or next_epoch(vault, highest)
             if vault.keep_note(f"journal/{wanted}", self.words(wanted)):
                 return self._stand(wanted, vault)
         raise StoreUnreachable("its list of epochs does not settle", detail=f"{_TRIES} times one was taken, unlisted")
@@ -306,9 +317,27 @@ def _read_sealed(data: bytes | None) -> Spine | None:
 
 
 def newest_epoch(vault: Vault) -> tuple[int, Mapping[str, Any]]:
-    """The highest epoch that was taken there, 0 for none, and what the journal wrote that took it."""
-    highest = max((_epoch_in(name) for name in vault.notes("journal/")), default=0)
-    return highest, _read_note(vault.note(f"journal/{highest}")) if highest else {}
+    """The highest epoch that was taken there, 0 for none, and what the journal wrote that took it. What nobody of the
+    vault sealed is passed over: with one small file a stranger could else keep everybody from knowing his epoch."""
+    for epoch in sorted({_epoch_in(name) for name in vault.notes("journal/")} - {0}, reverse=True):
+        try:
+            return epoch, _read_note(vault.note(f"journal/{epoch}"))
+        except _NOBODYS:
+            continue
+    return 0, {}
+
+
+def next_epoch(vault: Vault, after: int) -> int:
+    """The first after that whose name no stranger has taken there: nobody would get it."""
+    return next(epoch for epoch in count(after + 1) if not _is_strangers(vault, f"journal/{epoch}"))
+
+
+def _is_strangers(vault: Vault, name: str) -> bool:
+    try:
+        vault.note(name)
+    except _NOBODYS:
+        return True
+    return False
 
 
 def _epoch_in(name: str) -> int:

@@ -21,7 +21,7 @@ from datetime import datetime, timedelta
 from backstay.adapters.journal.opened import STREAM, OpenJournal, Overtaken, spine_name
 from backstay.adapters.journal.sending import send_facts
 from backstay.adapters.journal.signing import signed
-from backstay.errors import BackstayError, JournalDamaged, JournalReadOnly, StoreUnreachable
+from backstay.errors import BackstayError, Damaged, JournalDamaged, JournalReadOnly, StoreUnreachable, WrongKey
 from backstay.facts import NO_FACTS, Spine, log_after, read_spine, signed_part, spine_digest, write_spine
 from backstay.facts.audit import Finding, Flaw
 from backstay.facts.segments import Ancestor
@@ -238,9 +238,22 @@ def _sealed_in(
     signers = {one.journal: one.signer for one in writers}
     spines: list[tuple[tuple[int, int], Spine]] = []
     findings: list[Finding] = []
+    read, locked = 0, None
     for number, name in _newest_names(vault.notes("spine/"), order.keys(), upto):
+        if read == _NEWEST:
+            break
         try:
-            spine = read_spine(vault.note(name) or b"")
+            data = vault.note(name)
+        except WrongKey as error:
+            locked = error
+            continue
+        except Damaged:
+            # Passed over: else a hundred small files with high numbers would hide every true spine.
+            findings.append(Finding(STREAM, number, Flaw.SPINE, f"{name} in {vault.name} was sealed by nobody who may"))
+            continue
+        read += 1
+        try:
+            spine = read_spine(data or b"")
         except JournalDamaged:
             findings.append(Finding(STREAM, number, Flaw.SPINE, f"{name} in {vault.name} cannot be read"))
             continue
@@ -250,7 +263,9 @@ def _sealed_in(
             findings.append(Finding(STREAM, number, Flaw.SPINE, f"the signature of {name} in {vault.name} is wrong"))
         else:
             spines.append(((order[spine.journal], number), spine))
-    return spines, findings
+    if locked is not None and not read:
+        raise locked
+    return spines, findings[::-1]
 
 
 def _newest_names(names: Iterable[str], journals: Collection[str], upto: int) -> list[tuple[int, str]]:
@@ -262,4 +277,4 @@ def _newest_names(names: Iterable[str], journals: Collection[str], upto: int) ->
         epoch, _, id = parts[1].partition("-")
         if epoch.isdecimal() and len(epoch) < 10 and int(epoch) <= upto and (not id or id in journals):
             found.append((int(epoch), int(parts[2]), name))
-    return [(number, name) for _, number, name in sorted(found)[-_NEWEST:]]
+    return [(number, name) for _, number, name in sorted(found, reverse=True)]
