@@ -11,8 +11,9 @@ from backstay.adapters.around import Called, Fault, Patient, dry, faulty, paced,
 from backstay.adapters.memory.bucket import MemoryBucket
 from backstay.adapters.memory.clock import MemoryClock
 from backstay.adapters.memory.store import MemoryStore
-from backstay.errors import AccessDenied, Cancelled, StoreUnreachable
-from backstay.ports import Key, Lock, Store, locking
+from backstay.errors import AccessDenied, Cancelled, StoreUnreachable, StoreUnsuitable
+from backstay.ports import Key, Listed, Lock, Store, locking
+from backstay.vault.probing import probe
 
 KEY, SECOND_KEY = Key("packs/1"), Key("packs/2")
 SECOND = timedelta(seconds=1)
@@ -114,6 +115,23 @@ def test_a_listing_that_breaks_off_goes_on_after_the_last_key(store: Store, cloc
     found = [one.key for one in patient(broken, clock).list("k")]  # pyright: ignore[reportArgumentType]
     assert found == [f"k{number}" for number in range(7)]
     assert broken.begun == 4
+
+
+class Jumbled(MemoryStore):
+    """Lists folders as they come, like a store that walks its disk."""
+
+    def list(self, prefix: str = "") -> Iterator[Listed]:
+        return iter(sorted(super().list(prefix), key=lambda listed: listed.key.split("/")))
+
+
+def test_a_listing_that_is_not_in_the_order_of_keys_is_refused_and_loses_nothing(clock: MemoryClock) -> None:
+    store = Jumbled()
+    for key in ("a-b", "a/b", "ab"):
+        store.put(Key(key), [b""])
+    with pytest.raises(StoreUnsuitable, match="order of keys"):
+        list(patient(store, clock).list())
+    seen = probe(patient(store, clock), clock)
+    assert [one.what for one in seen.unfit] == ["listing"]
 
 
 # ── faulty ───────────────────────────────────────────────────────────────────────────────────────

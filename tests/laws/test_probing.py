@@ -5,6 +5,7 @@ from collections.abc import Iterator
 from dataclasses import replace
 from datetime import datetime, timedelta
 from pathlib import Path
+from typing import cast
 
 import pytest
 
@@ -12,6 +13,8 @@ from backstay.adapters.around import Fault, Patient, faulty, paced
 from backstay.adapters.memory.clock import MemoryClock
 from backstay.adapters.memory.store import MemoryStore
 from backstay.adapters.objectstore import FolderStore
+from backstay.adapters.objectstore.s3 import S3
+from backstay.adapters.objectstore.versions import VersionedBucket
 from backstay.app.probing import look, sentences
 from backstay.errors import AccessDenied, StoreUnreachable, StoreUnsuitable
 from backstay.ports import Key, Listed, Store
@@ -153,6 +156,24 @@ def test_what_was_seen_is_believed_by_whoever_opens_the_vault_later() -> None:
     believe(open_vault(wrapped, "local", keyring()))
     assert wrapped.traits.put_if_absent
     assert store.traits.put_if_absent
+
+
+def test_what_was_seen_reaches_the_store_inside_one_that_keeps_versions() -> None:
+    class Reading(VersionedBucket):
+        """Asks the store inside where S3 would be asked for versions."""
+
+        def list(self, prefix: str = "") -> Iterator[Listed]:
+            return self.within.list(prefix)
+
+        def pin(self, key: Key) -> bool:
+            return False
+
+    store = MemoryStore()
+    assert keep(new_vault(store), replace(seen(Careless()), at=Clock().now()))
+    bucket = Reading(store, cast(S3, None))
+    believe(open_vault(Patient(paced(bucket, Clock(), rate=10**9), Clock()), "local", keyring()))
+    assert not bucket.traits.put_if_absent
+    assert not store.traits.put_if_absent
 
 
 def test_a_probe_says_what_the_store_does_by_itself() -> None:

@@ -12,7 +12,15 @@ from contextlib import suppress
 from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 
-from backstay.errors import AccessDenied, BackstayError, Damaged, ObjectMissing, StoreUnreachable, WrongKey
+from backstay.errors import (
+    AccessDenied,
+    BackstayError,
+    Damaged,
+    ObjectMissing,
+    StoreUnreachable,
+    StoreUnsuitable,
+    WrongKey,
+)
 from backstay.ports import Clock, Key, Store
 from backstay.values import say_span, stamp
 from backstay.vault.codec import pack_json, unpack_json
@@ -151,7 +159,10 @@ def _listing(store: Store, folder: str) -> Tried:
     keys = [Key(f"{folder}/list/{name}") for name in ("a-b", "a/b", "ab")]
     for key in keys:
         store.put(key, [b"x"])
-    found = [listed.key for listed in store.list(f"{folder}/list/")]
+    try:
+        found = [listed.key for listed in store.list(f"{folder}/list/")]
+    except StoreUnsuitable as error:
+        return Tried("listing", False, error.message, needed=True)
     if found == keys:
         return Tried("listing", True, "what was just written is listed at once, in order", needed=True)
     missing = len(set(keys) - set(found))

@@ -6,7 +6,7 @@ from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 from typing import TypeVar, cast
 
-from backstay.errors import BackstayError, ObjectMissing, StoreUnreachable
+from backstay.errors import BackstayError, ObjectMissing, StoreUnreachable, StoreUnsuitable
 from backstay.ports import Attack, Clock, Hidden, Key, Listed, Lock, Locking, Store, StoreTraits, Versioned
 
 T = TypeVar("T")
@@ -79,16 +79,25 @@ class Patient:
         return self._patiently(lambda: self.within.get(key, start, length))
 
     def list(self, prefix: str = "") -> Iterator[Listed]:
-        """Begun again after the last key that came, where the listing breaks off."""
+        """Begun again after the last key that came, where the listing breaks off. Raises StoreUnsuitable for one that
+        is not in the order of keys."""
         return self._on(lambda: self.within.list(prefix))
 
     def _on(self, begin: Callable[[], Iterator[L]]) -> Iterator[L]:
         last: str | None = None
         retry = _Retry(self)
         while True:
+            before = ""
             try:
                 for found in begin():
                     self.met = True
+                    if found.key < before:  # what comes late would be taken for what came already, and be missing
+                        raise StoreUnsuitable(
+                            f"{self.describe()} does not list in the order of keys",
+                            detail=f"{found.key} came after {before}",
+                            hint="`backstay vault probe` says more; use another store, or reach this one directly",
+                        )
+                    before = found.key
                     if last is None or found.key > last:
                         last = found.key
                         yield found

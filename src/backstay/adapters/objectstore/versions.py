@@ -67,7 +67,7 @@ class VersionedBucket:
     def __init__(self, within: Store, s3: S3, lock: Lock | None = None) -> None:
         absent = within.traits.put_if_absent
         self.traits = StoreTraits(put_if_absent=absent, object_lock=lock is not None, versions=True)
-        self._within, self.s3, self._lock = within, s3, lock
+        self.within, self.s3, self._lock = within, s3, lock
         self._firsts: OrderedDict[Key, str] = OrderedDict()
         self._pins: dict[Key, str] = {}
         self._told: set[tuple[Key, int]] = set()
@@ -80,10 +80,10 @@ class VersionedBucket:
         return self._lock
 
     def describe(self) -> str:
-        return self._within.describe()
+        return self.within.describe()
 
     def now(self) -> datetime:
-        return self._within.now()
+        return self.within.now()
 
     # ── objects ──
 
@@ -91,7 +91,7 @@ class VersionedBucket:
         checked_key(key)
         held = self._held(key)
         if not held:
-            self._within.put(key, parts)
+            self.within.put(key, parts)
             return
         pieces = _pieces(parts)
         first, second = next(pieces, b""), next(pieces, None)
@@ -142,7 +142,7 @@ class VersionedBucket:
         checked_key(key)
         if key not in self._pins:
             try:
-                return self._within.get(key, start, length)
+                return self.within.get(key, start, length)
             except ObjectMissing:
                 if not self.pin(key):
                     raise
