@@ -25,7 +25,7 @@ BATCH_BYTES = 32 << 20
 BATCH_STORED = 8 << 20
 """A batch ends at either: what is asked of a store at once should be megabytes, also of data that compresses well."""
 BATCH_FILES = 1024
-SIDE_BYTES = 4 << 20
+SIDE_BYTES = 1 << 20
 """What is written by one call."""
 MOST_THREADS = 16
 _UNREADABLE = (Damaged, ObjectMissing, WrongKey)

@@ -45,16 +45,15 @@ class LaidFile:
 
     def _made(self) -> int:
         flags = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC
-        handle = os.open(self._path, flags, 0o600)
-        os.ftruncate(handle, self.stored.size_bytes)
-        return handle
+        return os.open(self._path, flags, 0o600)
 
     def write(self, data: memoryview, offset: int) -> None:
         handle, at = self._open(), offset
         while data:
             n = os.pwrite(handle, data, at)
             data, at = data[n:], at + n
-        begin_writeback(handle, offset, at - offset)
+        if at - offset < self.stored.size_bytes:  # else it is all of the file, and its fsync is next
+            begin_writeback(handle, offset, at - offset)
 
     def zeros(self, offset: int, size: int) -> None:
         """These bytes are zeros: a new file has them already."""
@@ -70,7 +69,9 @@ class LaidFile:
         found = os.fstat(handle)
         if S_IMODE(found.st_mode) != self.stored.mode:
             os.fchmod(handle, self.stored.mode)
-        if found.st_mtime_ns != moment[1]:
+        if is_odd := found.st_size != self.stored.size_bytes:  # it ends with zeros
+            os.ftruncate(handle, self.stored.size_bytes)
+        if is_odd or found.st_mtime_ns != moment[1]:
             os.utime(handle, ns=moment)
         os.fsync(handle)
         self.close()
