@@ -4,6 +4,7 @@ Each verb turns words into a call of `app` and prints what came back. Only this 
 table in `errors`. Verbs import what they need when they run: `backstay --help` must not wait for a database driver.
 """
 
+import atexit
 import gc
 import io
 import json
@@ -64,6 +65,7 @@ def main(argv: Sequence[str] | None = None) -> None:
     # What is imported stays, and what a command makes is mostly freed by count: to look for circles after every 700
     # objects costs a tenth of the start, and finds none.
     gc.set_threshold(50_000, 20, 50)
+    atexit.register(gc.freeze)  # nor at the end, when Python would look through everything once more
     as_json = "--json" in words
     # Asking to stop must look the same from a terminal, a service manager and a closed connection.
     signal.signal(signal.SIGTERM, signal.default_int_handler)
