@@ -3,7 +3,7 @@
 `folder` needs nothing. `bucket` stands on obstore, which comes with an extra: whoever needs a bucket imports it when he
 opens one. `addresses` says what a bucket is called and how it is reached, `clouds` what differs between the three,
 `answers` what their refusals mean. `versions` is a bucket of S3 that keeps and locks versions, `s3` how it is asked,
-`guarding` whether there is one. Their twin in memory is `adapters.memory.store`.
+`guarding` whether there is one, and `signing` how that is asked. Their twin in memory is `adapters.memory.store`.
 """
 
 from backstay.adapters.objectstore.addresses import Address as Address

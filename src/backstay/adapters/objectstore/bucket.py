@@ -16,6 +16,7 @@ from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from datetime import UTC, datetime
 from email.utils import parsedate_to_datetime
+from functools import cached_property
 from itertools import chain
 from typing import Any
 
@@ -217,11 +218,9 @@ class BucketStore:
 
     def now(self) -> datetime:
         """The Date of whatever the service answers to somebody unknown: to the second, and free of charge."""
-        patience = self.reach.patience
-        timeout = httpx2.Timeout(patience.silence_s, connect=patience.connect_s)
         try:
-            with httpx2.Client(verify=self._trusted(), proxy=self.reach.proxy, timeout=timeout) as client:
-                answer = client.head(self.clients.origin)
+            with self.browser() as browser:
+                answer = browser.head(self.clients.origin)
             moment = parsedate_to_datetime(answer.headers["date"])
         except (httpx2.HTTPError, KeyError, ValueError) as error:
             raise StoreUnreachable(
@@ -231,6 +230,13 @@ class BucketStore:
             raise StoreUnreachable(f"{self.describe()} does not say what time it is", detail="a proxy answered for it")
         return moment.astimezone(UTC)
 
+    def browser(self) -> httpx2.Client:
+        """For what obstore cannot ask."""
+        patience = self.reach.patience
+        timeout = httpx2.Timeout(patience.silence_s, connect=patience.connect_s)
+        return httpx2.Client(verify=self._trusted, proxy=self.reach.proxy, timeout=timeout)
+
+    @cached_property
     def _trusted(self) -> ssl.SSLContext:
         trusted = ssl.create_default_context()
         if self.reach.ca is not None:

@@ -15,6 +15,7 @@ from typing import Any, cast
 from obstore.store import AzureStore, GCSStore, S3Store
 
 from backstay.adapters.objectstore.addresses import Address, Reach
+from backstay.adapters.objectstore.signing import Signer
 from backstay.errors import AccessDenied, Usage
 
 Client = S3Store | GCSStore | AzureStore
@@ -26,6 +27,8 @@ class Clients:
     send: Client
     origin: str
     """Where the service is: any answer from there carries its clock."""
+    signer: Signer | None = None
+    """Of S3."""
 
 
 def connect(address: Address, reach: Reach) -> Clients:
@@ -96,7 +99,7 @@ def _s3(address: Address, reach: Reach) -> Clients:
     provider = _fixed(reach.credentials) if session is None else _from_session(session)
     settings = {"endpoint": endpoint.rstrip("/")} if endpoint else {}
     origin = endpoint or f"https://s3.{region}.amazonaws.com"
-    return _both(
+    clients = _both(
         S3Store,
         address,
         reach,
@@ -106,6 +109,7 @@ def _s3(address: Address, reach: Reach) -> Clients:
         disable_bulk_delete=True,
         **settings,
     )
+    return replace(clients, signer=Signer(region, provider))
 
 
 def _fixed(credentials: Mapping[str, str]) -> Callable[[], dict[str, Any]]:
