@@ -19,7 +19,9 @@ from backstay.vault import Repository, check, open_vault
 from backstay.vault.boxes import seal_json
 from backstay.vault.codec import Cursor
 from backstay.vault.generations import write_index
+from backstay.vault.names import node_pack
 from backstay.vault.nodes import (
+    Subtree,
     read_branch,
     read_content,
     read_folder_branch,
@@ -281,3 +283,20 @@ def test_no_bytes_make_the_header_fail_in_another_way(data: bytes) -> None:
     for whole in (data, b"Backstay vault, format 1\n" + data, b"backstay vault, format 1\n{}\nsha256 " + data):
         with pytest.raises(BackstayError):
             read_header(whole, "here")
+
+
+def test_a_page_that_is_damaged_is_written_anew_though_nothing_in_it_has_changed() -> None:
+    """A page of links has no place of any chunk in it: the new one has the same id."""
+    store = MemoryStore()
+    vault = new_vault(store)
+    things: Things = {"links/a": Link("x"), "links/b": Link("y"), "f": File(b"1" * 100)}
+    root = vault.sealed(back_up(vault, things).id).root
+    assert isinstance(root, Subtree)
+    page = vault.shelf(DB).page(root.top)[b"links"].content
+    assert isinstance(page, Subtree)
+    key, at = node_pack(DB, page.top.place.pack), page.top.place.offset + 5
+    data = bytearray(store.objects[key])
+    data[at] ^= 1
+    store.objects[key] = bytes(data)
+    point = back_up(open_vault(store, "local", keyring()), {**things, "f": File(b"2" * 100)}, now=later(1))
+    assert held(open_vault(store, "local", keyring()).open(point.id)) == expected({**things, "f": File(b"2" * 100)})

@@ -199,7 +199,7 @@ class Tree:
     """A tree in the vault. Reads the pages that are asked for."""
 
     def __init__(self, shelf: Shelf, root: Content, visit: Callable[[Ref], None] = lambda _: None) -> None:
-        """`visit` is told each node that is read on the way to a child: a writer takes those that did not change."""
+        """`visit` is told each node that was read on the way to a child: a writer takes those that did not change."""
         self._shelf, self.root, self._visit = shelf, root, visit
 
     def items(self, of: Content) -> Iterator[Item]:
@@ -218,14 +218,15 @@ class Tree:
             return None
         level, ref = of
         while level > 0:
-            self._visit(ref)
             children = self._shelf.folder_branch(ref, level)
+            self._visit(ref)
             at = bisect_right(children, name, key=lambda child: child.first) - 1
             if at < 0:
                 return None
             level, ref = level - 1, children[at].ref
-        self._visit(ref)
-        return self._shelf.page(ref).get(name)
+        page = self._shelf.page(ref)
+        self._visit(ref)  # not before: one that cannot be read must not be taken over
+        return page.get(name)
 
     def find(self, path: str) -> Item | None:
         """What is at `path`. Raises PathEscapes for a path that cannot be."""
