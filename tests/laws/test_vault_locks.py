@@ -14,15 +14,17 @@ from backstay.adapters.memory.clock import MemoryClock
 from backstay.adapters.memory.store import MemoryStore
 from backstay.errors import AccessDenied
 from backstay.facts import Point, Verdict
-from backstay.ports import PASSING, Attack, Cover, Key, Lock, LockMode, Store
+from backstay.ports import PASSING, Attack, Cover, Cutter, Key, Lock, LockMode, Store
 from backstay.vault import Repository, check, join, names, open_vault
 from backstay.vault.copying import copy_point
 from backstay.vault.covers import covered, uncover
 from backstay.vault.generations import Change, write_index
 from backstay.vault.immutability import trials
 from backstay.vault.locks import LOCKED, Locker, needed, standing
+from backstay.vault.pruning import prune
 from fix_vault import (
     DB,
+    NOW,
     SMALL,
     Crash,
     File,
@@ -394,3 +396,23 @@ def test_what_is_copied_into_a_locked_vault_is_locked_as_promised_and_so_is_what
         until = [bucket.locked_until(key) for key in (*keys, Key(f"points/database/{point.id.lower()}"))]
         assert all(one is not None and one >= clock.now() + lock.span for one in until)
         assert held(off_site.open(point.id)) == expected(things)
+
+
+def test_a_pack_that_is_locked_is_not_moved_again_and_again() -> None:
+    """It cannot go, so moving it only takes room; it is moved when its lock is over."""
+    now = [NOW]
+    store = MemoryBucket(lock=Lock(timedelta(days=7)), now=lambda: now[0])
+    vault = new_vault(store)
+    kept = noise(65_536, 1)
+    first = back_up(vault, {"t": File(kept + noise(400_000, 2), cutter=Cutter.FIXED_64K)})
+    now[0] += timedelta(days=38)
+    back_up(vault, {"t": File(kept + noise(65_536, 3), cutter=Cutter.FIXED_64K)}, now=now[0])
+    vault.end(first)
+    for _ in range(3):
+        done = prune(open_vault(store, "local", keyring()), DB, lambda: False)
+        assert (done.moved, bool(done.locked)) == (0, True)
+        now[0] += timedelta(days=3)
+    now[0] += timedelta(days=60)
+    done = prune(open_vault(store, "local", keyring()), DB, lambda: False)
+    assert (done.moved, done.locked) == (1, 0)
+    assert done.present_bytes < 150_000

@@ -8,7 +8,7 @@ relied upon as soon as it is there.
 """
 
 import sqlite3
-from collections.abc import Collection, Iterable, Iterator, Mapping
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
 from contextlib import closing, suppress
 from dataclasses import dataclass, field
 
@@ -56,7 +56,8 @@ def write_index(
     store: Store, opened: Opened, keys: Keyring, component: ComponentName, pieces: Iterable[Piece],
     change: Change = Change(),
 ) -> int:  # fmt: skip
-    """A new generation with `pieces`, and its number. When this returns it is durable, and the newest there is.
+    """A new generation with `pieces`, and its number. When this returns it is durable, and the newest there is. For
+    whoever holds a reservation: a pruner sweeps what is not finished when nobody does.
     Raises Lapsed when others are always faster."""
     desk = _Desk(store, opened, keys, component, anew=change.anew)
     with closing(sqlite3.connect("", isolation_level=None)) as spool:  # a file without a name: no memory
@@ -67,7 +68,12 @@ def write_index(
             number = desk.take_number()
             before = (newest_readable if change.anew else newest)(store, opened, component)
             moves, carried = _carried(before, change), None if change.anew else before
-            shards = desk.write_shards(spool, number, carried, set(change.gone) | _dropped(before, moves))
+            try:
+                shards = desk.write_shards(spool, number, carried, set(change.gone) | _dropped(before, moves))
+            except ObjectMissing:
+                if newest(store, opened, component) == before:
+                    raise
+                continue  # it was swept while we read it: there is a newer one
             if shards is not None and desk.complete(number, before, Generation(number, *shards, moves)):
                 return number
     raise Lapsed(
@@ -111,14 +117,17 @@ def _dropped(before: Generation | None, moves: Mapping[bytes, tuple[bytes, ...]]
     return had - {pack for packs in moves.values() for pack in packs}
 
 
-def sweep_index(store: Store, opened: Opened, component: ComponentName, *, quiet: bool) -> Iterator[Key]:
+def sweep_index(store: Store, opened: Opened, component: ComponentName, *, quiet: Callable[[], bool]) -> Iterator[Key]:
     """Objects of generations that count no more, each `complete` last: those below the newest that is complete; and
     when it is `quiet`, because nobody has a reservation, those that were never finished."""
-    found = newest(store, opened, component)
+    # In this order: whoever began what is listed had reserved before, and had completed it before that ended.
     keys = [listed.key for listed in store.list(f"index/{component}/")]
+    nobody_writes = quiet()
+    found = newest(store, opened, component)
+    newest_number = found.number if found else 0
     for key in sorted(keys, key=lambda key: key.endswith("/complete")):
-        number, newest_number = number_of(key), found.number if found else 0
-        if number is not None and (number < newest_number or (quiet and number > newest_number)):
+        number = number_of(key)
+        if number is not None and (number < newest_number or (nobody_writes and number > newest_number)):
             yield key
 
 

@@ -10,8 +10,8 @@ Memory does not grow with the vault: what was walked and what is used is in a fi
 
 import sqlite3
 from collections import Counter
-from collections.abc import Iterable, Iterator, Mapping, Sequence
-from contextlib import closing, suppress
+from collections.abc import Generator, Iterable, Iterator, Mapping, Sequence
+from contextlib import closing, contextmanager, suppress
 from dataclasses import dataclass, field
 from datetime import datetime
 
@@ -108,6 +108,18 @@ def adopt(vault: Repository, component: ComponentName, moves: Moves) -> None:
             except ValueError as error:
                 raise Damaged(f"a pack of {component} is damaged: {error}", detail=f"object {listed.key}") from None
     write_index(vault.store, vault.opened, vault.keys, component, pieces, Change(new))
+
+
+@contextmanager
+def reserving(vault: Repository, component: ComponentName, work: str) -> Generator[None]:
+    """A reservation for as long as something is written that is no point, and may be as old as that."""
+    now = vault.store.now()
+    claim = vault.reserve(component, now, Digest(""), work)
+    try:
+        yield
+    finally:
+        with suppress(BackstayError):  # else a pruner ends it
+            _finish(vault, component, claim, now)
 
 
 def _finish(vault: Repository, component: ComponentName, claim: PointId, now: datetime) -> bool:

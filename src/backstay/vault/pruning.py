@@ -12,18 +12,20 @@ chunk of a live point can be lost; `tests/laws/test_prune_together.py` tries to.
 """
 
 from collections.abc import Callable, Mapping
+from contextlib import suppress
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 
 from backstay.errors import Damaged, Lapsed, NotPruned, ObjectLocked, ObjectMissing, WrongKey
-from backstay.ports import Key
+from backstay.ports import Key, locking
 from backstay.values import ComponentName, PointId, count, say_span
 from backstay.vault import names
 from backstay.vault.generations import Change, sweep_index, write_index
 from backstay.vault.living import Seen, key_of, look
 from backstay.vault.marks import Mark, marks, put_mark, put_waits, remove_mark, sweep_waits
-from backstay.vault.moving import Moved, move
+from backstay.vault.moving import Moved, move, reserving
 from backstay.vault.opening import refuse_unless_writer
+from backstay.vault.replacing import being_replaced
 from backstay.vault.repository import Repository
 
 _UNREADABLE = (Damaged, ObjectMissing, WrongKey)
@@ -122,7 +124,8 @@ class _Run:
 
     def _move(self, seen: Seen) -> tuple[Seen, Moved]:
         pending = {pack for mark in self._marks() if not mark.done for pack in mark.moved}
-        packs = [pack for pack in seen.sparse(self._rules.least) if pack not in pending]
+        sparse = [pack for pack in seen.sparse(self._rules.least) if pack not in pending]
+        packs = [pack for pack in sparse if not self._is_locked(pack, seen)]
         if not packs:
             return seen, Moved()
         try:
@@ -133,6 +136,16 @@ class _Run:
         self._did.moved, self._did.moved_bytes = len(moved.moves), moved.moved_bytes
         self._did.left = {pack.hex(): why for pack, why in moved.left.items()}
         return self._look(), moved
+
+    def _is_locked(self, pack: bytes, seen: Seen) -> bool:
+        """Then moving it gives nothing back: it stays where it is, and what was moved would be there twice."""
+        if (locks := locking(self._store)) is None:
+            return False
+        with suppress(ObjectMissing):
+            if locks.locked_until(key_of(self._component, pack, seen.present[pack].what)) is not None:
+                self._did.locked += 1
+                return True
+        return False
 
     def _mark(self, seen: Seen, moved: Moved) -> None:
         """What is dead, and what was moved; not the packs of a backup that is under way, as far as clocks tell: they
@@ -163,8 +176,11 @@ class _Run:
     def _expire(self, open_ones: Mapping[PointId, datetime]) -> dict[PointId, datetime]:
         """Those that are still open then."""
         now, still = self._store.now(), dict(open_ones)
-        for id, since in open_ones.items():
-            if now - since <= self._rules.expire_after:
+        late = [id for id, since in open_ones.items() if now - since > self._rules.expire_after]
+        # A point whose damaged record is being replaced looks like one that was never sealed.
+        mending = being_replaced(self._vault) if late else set[Key]()
+        for id in late:
+            if names.sealed(self._component, id) in mending:
                 continue
             try:
                 why = f"it was open for more than {say_span(self._rules.expire_after)}"
@@ -197,7 +213,8 @@ class _Run:
         if forget:
             missing = {new for targets in seen.moves.values() for new in targets} - seen.present.keys()
             change = Change(forget=forget, gone=missing)
-            write_index(self._store, self._opened, self._keys, self._component, (), change)
+            with reserving(self._vault, self._component, "an index"):
+                write_index(self._store, self._opened, self._keys, self._component, (), change)
 
     def _covered(self, mark: Mark, seen: Seen) -> set[bytes]:
         """Moved packs of which nobody needs the old object: every live point that lists one was looked at, or has all
@@ -243,8 +260,7 @@ class _Run:
     # ── what is left over ──
 
     def _sweep(self) -> None:
-        quiet = not self._open()
-        for key in sweep_index(self._store, self._opened, self._component, quiet=quiet):
+        for key in sweep_index(self._store, self._opened, self._component, quiet=lambda: not self._open()):
             self._delete_object(key)
         sweep_waits(self._store, self._component)
         sealed = {listed.key for listed in self._store.list(names.points(self._component))}

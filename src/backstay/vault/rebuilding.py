@@ -11,6 +11,7 @@ from dataclasses import dataclass
 from backstay.errors import Damaged, ObjectMissing, WrongKey
 from backstay.values import ComponentName
 from backstay.vault.generations import Change, write_index
+from backstay.vault.moving import reserving
 from backstay.vault.opening import refuse_unless_writer
 from backstay.vault.packs import Contents, Piece, read_contents
 from backstay.vault.repository import Repository
@@ -51,7 +52,8 @@ class _Rebuilding:
         vault = self._vault
         pieces = self._pieces(threads)
         change = Change(anew=True)
-        generation = write_index(vault.store, vault.opened, vault.keys, self._component, pieces, change)
+        with reserving(vault, self._component, "an index"):
+            generation = write_index(vault.store, vault.opened, vault.keys, self._component, pieces, change)
         strays = len(misnamed(vault.store, vault.opened, self._component))
         return Rebuilt(self._component, generation, self._packs, self._count, self._damaged - strays, strays)
 

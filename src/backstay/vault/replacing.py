@@ -83,16 +83,34 @@ def _drop(vault: Repository, intent: str) -> None:
         vault.store.delete(names.note(intent))
 
 
-def finish(vault: Repository) -> list[Replaced]:
-    """What somebody began to replace and was stopped at."""
-    done: list[Replaced] = []
+def being_replaced(vault: Repository) -> set[Key]:
+    """Objects that may be missing for a moment, or because somebody was stopped there: `finish` puts them back."""
+    return {key for _, key, _ in _intents(vault)}
+
+
+def _intents(vault: Repository) -> Iterator[tuple[str, Key, bytes]]:
     for name in vault.notes(_INTENT):
         try:
             body = unpack_json(vault.note(name) or b"")
-            key, data = Key(text_of(body, "key")), hex_of(body, "data")
+            yield name, Key(text_of(body, "key")), hex_of(body, "data")
         except _SPOILT:
             continue  # it is named by the look
-        if _good(vault.opened, vault.store, key) is None:
+
+
+def _was_ended(vault: Repository, key: Key) -> bool:
+    """Whether it was a point that somebody has ended since: its reservation goes with it, and before it. A note that
+    is locked stands for longer than the point."""
+    if not key.startswith("points/") or not names.is_point(key):
+        return False
+    reserved = names.reserved(*names.read_point(key))
+    return all(listed.key != reserved for listed in vault.store.list(reserved))
+
+
+def finish(vault: Repository) -> list[Replaced]:
+    """What somebody began to replace and was stopped at."""
+    done: list[Replaced] = []
+    for name, key, data in list(_intents(vault)):
+        if _good(vault.opened, vault.store, key) is None and not _was_ended(vault, key):
             vault.store.delete(key)
             vault.store.put_if_absent(key, data)
             vault.forget(key)
