@@ -2,12 +2,13 @@
 
 import json
 from datetime import UTC, datetime
+from importlib.metadata import Distribution, PackageNotFoundError
 from pathlib import Path
 
 import pytest
 
 from backstay import config, review
-from backstay.app import grabbing
+from backstay.app import grabbing, wheels
 from backstay.errors import Damaged, ToolMissing
 from backstay.history import History
 from backstay.review import Bag, BaggedKey, BaggedVault
@@ -99,6 +100,20 @@ def test_a_list_that_was_written_anew_needs_a_signature_too(bag: Path) -> None:
 def test_a_folder_that_is_none_is_said(tmp_path: Path) -> None:
     with pytest.raises(ToolMissing, match="is no grab bag"):
         grabbing.check(tmp_path, None)
+
+
+def test_the_page_installs_no_extra_whose_wheels_cannot_be_packed(monkeypatch: pytest.MonkeyPatch) -> None:
+    there = wheels.distribution
+
+    def lacking(name: str) -> Distribution:
+        if name == "shamir-mnemonic":
+            raise PackageNotFoundError(name)
+        return there(name)
+
+    monkeypatch.setattr(wheels, "distribution", lacking)
+    assert wheels.whole(("postgres", "keys")) == ("postgres",)
+    monkeypatch.undo()
+    assert wheels.whole(("postgres", "keys")) == ("postgres", "keys")
 
 
 def test_the_page_tells_a_stranger_everything_and_needs_nothing() -> None:

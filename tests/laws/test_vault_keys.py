@@ -8,7 +8,7 @@ import pytest
 
 from backstay.adapters.memory.store import MemoryStore
 from backstay.adapters.objectstore import FolderStore
-from backstay.errors import TargetNotEmpty, VaultExists, VaultMissing, WrongKey
+from backstay.errors import AccessDenied, TargetNotEmpty, VaultExists, VaultMissing, WrongKey
 from backstay.ports import Cutter, Key
 from backstay.vault import Keyring, Passphrase, Repository, create, new_key, open_vault
 from backstay.vault.epochs import Bundle, new_epoch, wrapped
@@ -32,6 +32,18 @@ def test_a_new_key_is_for_its_owner_only_and_comes_back_as_it_was(tmp_path: Path
     assert (tmp_path / "key").stat().st_mode & 0o777 == 0o600
     assert Keyring.load(tmp_path / "key") == made
     assert f"# reader: {made.recipient}" in (tmp_path / "key").read_text()
+
+
+def test_a_full_disk_leaves_no_half_of_a_key(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def full(handle: int) -> None:
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr("os.fsync", full)
+    with pytest.raises(AccessDenied, match="No space left"):
+        new_key(tmp_path / "key")
+    monkeypatch.undo()
+    assert not (tmp_path / "key").exists()
+    new_key(tmp_path / "key")
 
 
 def test_a_key_is_never_overwritten(tmp_path: Path) -> None:

@@ -167,3 +167,24 @@ def test_the_same_in_a_bucket_of_a_real_server(weed: SeaweedFS) -> None:
     mended = open_vault(store, "bucket", keyring())
     assert held(mended.open(points[0].id)) == expected(SMALL)
     assert held(mended.open(points[1].id)) == expected(things)
+
+
+def test_what_a_proof_has_found_is_mended_though_every_check_called_it_whole(
+    shop: Shop, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert typed(shop, ["vault", "check", "local", "--read-data"], capsys)[0] == 0
+    pack = max((shop.folder / "local/packs/papers").iterdir(), key=lambda path: path.stat().st_size)
+    whole = pack.read_bytes()
+    pack.chmod(0o600)
+    pack.write_bytes(whole[:500] + bytes([whole[500] ^ 1]) + whole[501:])
+    code, said = typed(shop, ["verify"], capsys)
+    assert code == 34
+    assert "do not restore it from local" in said
+    assert "local has lost bytes of" in typed(shop, ["status"], capsys)[1]
+    assert "refuted here by a proof" in typed(shop, ["vault", "check", "local"], capsys)[1]
+    code, said = typed(shop, ["vault", "repair", "local"], capsys)
+    assert code == 0, said
+    assert "every byte is read" in said
+    assert "whole again" in said
+    assert typed(shop, ["verify"], capsys)[0] == 0
+    assert "has lost bytes" not in typed(shop, ["status"], capsys)[1]

@@ -59,6 +59,16 @@ def test_a_point_that_is_held_is_lacking_however_old_it_is() -> None:
     assert lacking(LOCAL, seen) == [ANCIENT]
 
 
+def test_bytes_that_one_vault_has_lost_are_said_though_every_promise_is_kept() -> None:
+    lost = proof(NEW, at("03:00"), check(Verdict.FAILED, Rung.BYTES, "B01", "a pack is gone"))
+    mend = f"local has lost bytes of {NEW.id}, and another vault has them: `backstay vault repair local`"
+    row = status(TWO, known([NEW], [NEW], lost), NOW).components[0]
+    assert mend in row.says
+    assert mend in row.behind
+    alone = status(TWO, known([NEW], [], lost), NOW).components[0]
+    assert not any("has lost bytes" in said for said in alone.says), "then the point itself is refuted"
+
+
 def test_a_point_that_was_refuted_is_copied_to_nobody_but_bytes_lost_in_one_vault_refute_nothing() -> None:
     wrong = proof(NEW, at("03:00"), check(), WRONG)
     assert lacking(OFF_SITE, known([NEW], [YESTERDAY], wrong)) == []

@@ -164,6 +164,16 @@ def test_the_first_proof_says_that_it_compares_with_nothing() -> None:
     assert found.said == "1 row in 1 table; there is no earlier proof to compare with"
 
 
+def test_files_are_no_rows() -> None:
+    last = proof(point(at("02:00")), at("03:00"), counts={"a": 60, "b": 50})
+    found = volume({".": 1, "a": 60}, last, Tolerance(), ("file", "folder"))
+    assert (found.name, found.said) == (
+        "files",
+        "b is missing (it had 50 files); compared with the proof of 2026-11-22 03:00:00 UTC",
+    )
+    assert volume({".": 1, "a": 60}, None, Tolerance(), ("file", "folder")).said.startswith("61 files in 2 folders; ")
+
+
 def test_many_lost_tables_are_counted_not_listed() -> None:
     last = proof(point(at("02:00")), at("03:00"), counts={f"t{n}": 50 for n in range(9)})
     assert volume({}, last, Tolerance()).said == (

@@ -261,10 +261,12 @@ def write_down(
         if one.standing is Weight.DAMAGED and last is not Verdict.FAILED:
             lost = count(one.damaged_files, "file") if one.damaged_files else count(one.lost_folders, "folder")
             proof = of_bytes(point, name, during, Verdict.FAILED, f"{lost} cannot be read: {one.why}")
-            said.append(_keep(home, vault, proof, f"{point.id} is refuted from now on: no recovery chooses it"))
+            said.append(_keep(home, vault, proof, f"{point.id} is refuted from now on: no recovery reads it from here"))
         elif one.is_whole and last is Verdict.FAILED and was_read(one):
             proof = of_bytes(point, name, during, Verdict.PASSED, "every byte was read, and is what was written")
             said.append(_keep(home, vault, proof, f"{point.id} was damaged, and is whole again"))
+        elif one.is_whole and last is Verdict.FAILED:
+            said.append(f"? {point.id} was refuted here by a proof, and not all its bytes were read since: --read-data")
     return tuple(said)
 
 

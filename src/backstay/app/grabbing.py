@@ -19,6 +19,7 @@ from backstay import __version__, review
 from backstay.app import wheels
 from backstay.app.documents import plan_document
 from backstay.app.home import Home
+from backstay.app.keys import what
 from backstay.durable import sync
 from backstay.errors import (
     AccessDenied,
@@ -35,8 +36,9 @@ from backstay.history import taken_order
 from backstay.plan import Plan
 from backstay.review import Bag, BaggedKey, BaggedVault
 from backstay.values import VaultName, count, say_moment, stamp
-from backstay.vault import Keyring, Repository, names
-from backstay.vault.keys import read_statement, verified
+from backstay.vault import Keyring, Repository
+from backstay.vault.keys import verified
+from backstay.vault.register import holders, read_register
 
 SUMS, SIGNATURE = "SHA256SUMS", "SHA256SUMS.sig"
 _SIGNED = b"backstay 1 grab-bag\n"
@@ -120,7 +122,7 @@ def _fill(home: Home, bag: Path, with_key: Path | None) -> tuple[str, ...]:
             made=home.clock.now(),
             version=__version__,
             platform=wheels.platform_name(),
-            extras=extras,
+            extras=wheels.whole(extras),  # pip refuses them all where one lacks a wheel
             installer=installer or "pip.whl",
             vaults=vaults,
             keys=tuple({key: None for one in home.vaults.values() for key in _keys(one)}),
@@ -180,15 +182,13 @@ def _newest_spine(one: Repository) -> Spine | None:
 
 
 def _keys(one: Repository) -> Iterator[BaggedKey]:
-    """Who can open it, as the vault has it. Public halves only."""
-    for listed in one.store.list(names.KEYS):
-        with suppress(ValueError, KeyError, BackstayError):
-            body = read_statement("wrap", one.store.get(listed.key))
-            if bytes.fromhex(str(body["by"])) not in one.opened.writers:
-                continue
-            named = f", {body['name']}" if body.get("name") else ""
-            what = "read everything back" if body["role"] == "reader" else "write, and not read back"
-            yield BaggedKey(f"{body['for']}{named}", what)
+    """Who can do something in it now, as `key list` says it. Public halves only."""
+    for holder in holders(read_register(one.store, one.opened.family, one.opened.root)):
+        if holder.retired:
+            continue
+        named = [holder.name] if holder.name else []
+        who = holder.address or (holder.signer or b"").hex()[:16]
+        yield BaggedKey(", ".join([who, *named]), what(holder))
 
 
 def _listing(bag: Path) -> Iterator[tuple[str, int]]:

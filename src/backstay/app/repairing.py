@@ -10,7 +10,7 @@ from backstay.app.checking import Checked, Screen, conclude, ledger_of, say_rebu
 from backstay.app.home import Home
 from backstay.errors import BackstayError, Damaged, ObjectMissing, WrongKey
 from backstay.ports import Key, Kind
-from backstay.values import VaultName, count
+from backstay.values import PointId, VaultName, count, listed
 from backstay.vault import Repository
 from backstay.vault.checks import Asked, Finding, PointSeen, Weight
 from backstay.vault.foundation import mend_foundation
@@ -44,15 +44,22 @@ def repair(home: Home, name: str, sources: Sequence[str], screen: Screen, *, rea
             lines += _say_healed(healing.healed)
             replaced = list(replace(mended, others, _damaged_boxes(healing.findings)))
             lines += [_say_replaced(one) for one in replaced]
-            if not any(one.source for one in replaced):
+            if any(one.source for one in replaced):
+                asked = Asked(0)  # a record that came back may name more that is lost
+                continue
+            unreadable = list[PointId]()
+
+            def was_read(point: PointSeen, unreadable: list[PointId] = unreadable) -> bool:
+                reads = _reads(mended, point)
+                unreadable += [] if reads else [point.point]
+                return reads
+
+            said = write_down(home, mended, looked.points, (began, home.clock.now()), was_read)
+            if not unreadable or asked.percent:
                 break
-            asked = Asked(0)  # a record that came back may name more that is lost
-        was_damaged = {one.point: one for one in looked.points}
-
-        def was_read(point: PointSeen) -> bool:
-            return point.point in was_damaged and _reads(mended, point)
-
-        said = write_down(home, mended, looked.points, (began, home.clock.now()), was_read)
+            # A proof saw the damage, and no check: in which packs it is, only reading them can tell.
+            lines.append(f"{listed(unreadable)} cannot be read, and no check has found why: every byte is read")
+            asked = Asked(100)
         weights = {weight: sum(one.weight is weight for one in healing.findings) for weight in Weight}
         checked = conclude(home, mended, looked, weights, said)
     home.seal()

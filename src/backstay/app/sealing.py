@@ -56,7 +56,7 @@ def seal(home: "Home", *, again: bool = False) -> Iterator[str]:
             missing.append(str(ref))
     if missing:
         raise SecretMissing(
-            f"{count(len(missing), 'secret')} of the plan have no value here",
+            f"of the plan's secrets, {len(missing):,} {'has' if len(missing) == 1 else 'have'} no value here",
             detail=f"{listed(missing)}; nothing was sealed",
             hint="run this where every value is: half of the secrets would pass for all of them",
         )

@@ -93,6 +93,11 @@ def _needs(one: Distribution, extras: frozenset[str]) -> Iterator[tuple[str, fro
         yield _canonical(match[1]), inner, bool(rest)
 
 
+def whole(extras: Iterable[str]) -> tuple[str, ...]:
+    """Those of Backstay's extras of which everything is installed here, so that its wheels can be packed."""
+    return tuple(extra for extra in extras if not _closure({"backstay": frozenset({extra})})[1])
+
+
 def is_installed(name: str) -> bool:
     try:
         distribution(name)

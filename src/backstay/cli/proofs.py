@@ -4,7 +4,7 @@ from typing import TYPE_CHECKING
 
 from backstay.facts import CheckResult, NotVerified, Proof, Proven, Refuted, Rung, Verdict
 from backstay.values import count, say_span
-from backstay.verify import content
+from backstay.verify import content, only_bytes_failed
 
 if TYPE_CHECKING:
     from backstay.cli.printing import Page
@@ -24,7 +24,8 @@ def say_proof(page: "Page", proof: Proof, details: bool) -> None:
         case Proven(), _:
             page.say(f"✘ {proof.component}: {proof.point} has sound data, and does not keep its time", "bold red")
         case Refuted(), _:
-            page.say(f"✘ {proof.component}: {proof.point} is refuted: do not restore it", "bold red")
+            where = f" from {proof.vault}: its bytes are damaged there" if only_bytes_failed(proof) else ""
+            page.say(f"✘ {proof.component}: {proof.point} is refuted: do not restore it{where}", "bold red")
         case NotVerified(), _:
             page.say(f"? {proof.component}: {proof.point} is not verified", "bold yellow")
         case _:

@@ -102,23 +102,30 @@ def points(*components: str, vault: VaultAddress = None, common: Common = HERE) 
         raise Failed(troubles[0].code)
 
 
+_WIDE = 100
+"""How many columns of a screen every column of the points needs; on a narrower one, age and size would break them."""
+
+
 def say_points(page: "Page", home: "Home", rows: "Sequence[PointRow]") -> None:
     from backstay.cli.printing import local
     from backstay.values import say_size
 
     now = home.clock.now()
     several = len(home.vaults) > 1
-    left, right = "left", "right"
-    columns = {"point": left, "component": left, "data until": left, "age": right, "size": right}
     # What was stored for it is of one vault: where there are several, their names need the room.
-    columns |= {"proof": left, "vaults": left} if several else {"stored": right, "proof": left}
+    last = "vaults" if several else "stored"
+    sides = {"age": "right", "size": "right", "stored": "right"}
+    shown = ["point", "component", "data until", "age", "size", "proof", last]
+    if page.out.width < _WIDE:
+        shown = ["point", "component", "data until", "proof", "vaults" if several else "size"]
     cells = (
-        (r.point.id, r.point.component, local(r.point.moment), _age(now - r.point.moment),
-         say_size(r.point.size_bytes),
-         *([r.proof, _holders(r.vaults)] if several else [say_size(r.point.stored_bytes), r.proof]))
+        {"point": r.point.id, "component": r.point.component, "data until": local(r.point.moment),
+         "age": _age(now - r.point.moment), "size": say_size(r.point.size_bytes), "proof": r.proof,
+         "vaults": _holders(r.vaults), "stored": say_size(r.point.stored_bytes)}
         for r in rows
     )  # fmt: skip
-    page.table("Recovery points", columns, cells)
+    columns = {name: sides.get(name, "left") for name in shown}
+    page.table("Recovery points", columns, ([row[name] for name in shown] for row in cells))
 
 
 def _holders(vaults: "Mapping[VaultName, str]") -> str:

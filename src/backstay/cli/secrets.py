@@ -62,8 +62,9 @@ def list_(*, vault: VaultAddress = None, common: Common = HERE) -> None:
         for one in found
     )  # fmt: skip
     columns: dict[str, str] = dict.fromkeys(("sealed", "vault", "plan", "by", "for", "references"), "left")
-    page.table("", columns, rows)
-    if not found:
+    if found:
+        page.table("", columns, rows)
+    else:
         page.say("no secrets are sealed yet: backstay secrets seal")
     told = [
         {"vault": one.vault, "plan": one.sealed.plan, "at": one.sealed.at, "by": one.sealed.by, "for": one.readers,

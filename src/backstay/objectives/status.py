@@ -3,7 +3,7 @@
 A function of plan, history and the time, and stored nowhere.
 """
 
-from collections.abc import Collection
+from collections.abc import Collection, Iterator
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 
@@ -23,8 +23,21 @@ from backstay.objectives.promises import (
     worst,
 )
 from backstay.plan import Component, Plan
-from backstay.values import ComponentName, count, listed, say_moment
-from backstay.verify import Chosen, Fresh, NoneGood, Stale, candidates, choose, content, decisive, exact, stale
+from backstay.values import ComponentName, PointId, VaultName, count, listed, say_moment
+from backstay.verify import (
+    Candidates,
+    Chosen,
+    Fresh,
+    NoneGood,
+    Stale,
+    candidates,
+    choose,
+    content,
+    decisive,
+    exact,
+    spoilt_in,
+    stale,
+)
 
 CAN = frozenset({"postgres", "sqlite", "files", "command"})
 """The kinds of component that this version can back up. The doors pass their own list."""
@@ -55,7 +68,7 @@ class ComponentStatus:
     vaults: tuple[spread.Standing, ...]
     """How each of its vaults stands with it, in the plan's order."""
     behind: tuple[str, ...]
-    """A sentence for each vault that does not have what it should have. They are among `says`."""
+    """A sentence for each vault that does not have what it should have, or not whole. They are among `says`."""
 
     @property
     def standing(self) -> Standing:
@@ -107,7 +120,7 @@ def component_status(
         data = Rpo(data.target, data.actual, data.forecast, cannot)
         time = Rto(time.target, time.actual, time.run, time.forecast, cannot)
     vaults = spread.standings(plan, component, history, now)
-    behind = tuple(said for one in vaults if (said := spread.say(one, now, promised.rpo)))
+    behind = (*(said for one in vaults if (said := spread.say(one, now, promised.rpo))), *_spoilt(among, history))
     says = [*_promises(data, time), *_passed_over(usable), *behind]
     if supported:
         says += _care(plan, component, history, now)
@@ -127,6 +140,20 @@ def component_status(
         vaults=vaults,
         behind=behind,
     )
+
+
+def _spoilt(among: Candidates, history: History) -> Iterator[str]:
+    """Points that one vault has lost bytes of and another has whole: no proof refutes them, and a copy is gone."""
+    lost: dict[VaultName, list[PointId]] = {}
+    for point in among.points:
+        spoilt = spoilt_in(point.id, among.proofs)
+        holders = set(history.vaults_of(point.id))
+        if holders - spoilt:
+            for vault in spoilt & holders:
+                lost.setdefault(vault, []).append(point.id)
+    for vault, points in lost.items():
+        which = points[0] if len(points) == 1 else f"{len(points):,} points"
+        yield f"{vault} has lost bytes of {which}, and another vault has them: `backstay vault repair {vault}`"
 
 
 def _passed_over(usable: Chosen | NoneGood) -> list[str]:

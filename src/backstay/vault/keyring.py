@@ -161,10 +161,14 @@ def write_private(path: Path, text: str, *, what: str) -> None:
     """A new file that only its owner may read, durable. Raises TargetNotEmpty, AccessDenied."""
     try:
         handle = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600)
-        with os.fdopen(handle, "w") as file:
-            file.write(text)
-            file.flush()
-            os.fsync(handle)
+        try:
+            with os.fdopen(handle, "w") as file:
+                file.write(text)
+                file.flush()
+                os.fsync(handle)
+        except OSError:
+            path.unlink()  # half a key would stand in the way of the next try, and pass for one
+            raise
         folder = os.open(path.parent, os.O_RDONLY | os.O_DIRECTORY)
         try:
             os.fsync(folder)

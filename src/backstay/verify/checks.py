@@ -23,7 +23,7 @@ from backstay.errors import (
     ToolFailed,
 )
 from backstay.facts import CheckResult, Point, Proof, Result, Rung, Verdict
-from backstay.plan import Component, Objectives
+from backstay.plan import Component, FilesSource, Objectives
 from backstay.values import Digest, VaultName, count, listed, say_moment, say_span, utc
 from backstay.verify.answers import Answer, evaluate, exact
 
@@ -99,7 +99,8 @@ def judge(
     if tried.error is not None:
         checks.append(stopped(tried.error, restored=tried.restore_took is not None))
     elif tried.tier != "bytes":
-        checks.append(volume(tried.counts, last, tolerance))
+        what = ("file", "folder") if isinstance(component.source, FilesSource) else ("row", "table")
+        checks.append(volume(tried.counts, last, tolerance, what))
         checks += meaning(tried, component)
     checks += clock(tried, component, objectives)
     return Proof(
@@ -134,35 +135,41 @@ def stopped(error: BackstayError, *, restored: bool = False) -> CheckResult:
             return CheckResult("R01", Rung.RESTORE, "restore", Verdict.NOT_VERIFIED, f"could not be restored: {said}")
 
 
-def volume(counts: Mapping[str, int] | Unanswered, last: Proof | None, tolerance: Tolerance) -> CheckResult:
-    """Rows per table against the last proof. Names and numbers only."""
-    verdict, said = _volume(counts, last, tolerance)
-    return CheckResult("V01", Rung.VOLUME, "rows", verdict, said)
+def volume(
+    counts: Mapping[str, int] | Unanswered, last: Proof | None, tolerance: Tolerance,
+    what: tuple[str, str] = ("row", "table"),
+) -> CheckResult:  # fmt: skip
+    """Rows per table against the last proof, or what else was counted: `what` names it. Names and numbers only."""
+    verdict, said = _volume(counts, last, tolerance, what)
+    return CheckResult("V01", Rung.VOLUME, f"{what[0]}s", verdict, said)
 
 
-def _volume(counts: Mapping[str, int] | Unanswered, last: Proof | None, tolerance: Tolerance) -> tuple[Verdict, str]:
+def _volume(
+    counts: Mapping[str, int] | Unanswered, last: Proof | None, tolerance: Tolerance, what: tuple[str, str]
+) -> tuple[Verdict, str]:
+    row, table_word = what
     if isinstance(counts, Unanswered):
-        return Verdict.NOT_VERIFIED, f"the rows could not be counted: {counts.why}"
-    total = f"{count(sum(counts.values()), 'row')} in {count(len(counts), 'table')}"
+        return Verdict.NOT_VERIFIED, f"the {row}s could not be counted: {counts.why}"
+    total = f"{count(sum(counts.values()), row)} in {count(len(counts), table_word)}"
     if last is None or not last.counts:
         return Verdict.PASSED, f"{total}; there is no earlier proof to compare with"
     wrong: list[str] = []
     for table, before in sorted(last.counts.items()):
         now = counts.get(table)
         if now is None:
-            wrong.append(f"{table} is missing (it had {count(before, 'row')})")
+            wrong.append(f"{table} is missing (it had {count(before, row)})")
         elif now == 0 and before >= tolerance.few:
-            wrong.append(f"{table} is empty (it had {count(before, 'row')})")
+            wrong.append(f"{table} is empty (it had {count(before, row)})")
         elif before >= tolerance.some and now < before * tolerance.left:
-            wrong.append(f"{table} has {count(now, 'row')} (it had {before:,})")
+            wrong.append(f"{table} has {count(now, row)} (it had {before:,})")
     since = f"compared with the proof of {say_moment(last.ended)}"
     if wrong:
-        return Verdict.FAILED, f"{listed(wrong[:5])}{_more(wrong)}; {since}"
+        return Verdict.FAILED, f"{listed(wrong[:5])}{_more(wrong, table_word)}; {since}"
     return Verdict.PASSED, f"{total}, {since}"
 
 
-def _more(wrong: list[str]) -> str:
-    return f", and {count(len(wrong) - 5, 'more table')}" if len(wrong) > 5 else ""
+def _more(wrong: list[str], table: str) -> str:
+    return f", and {count(len(wrong) - 5, f'more {table}')}" if len(wrong) > 5 else ""
 
 
 def meaning(tried: Tried, component: Component) -> list[CheckResult]:

@@ -315,7 +315,7 @@ class SqliteJournal:
             return DiskFull(
                 "no room to write the journal",
                 detail=f"{self.path}: nothing of this append was written",
-                hint="make room on that disk, then go on with `backstay resume`",
+                hint="make room on that disk, then type it again; a recovery goes on with `backstay resume`",
             )
         if code in (sqlite3.SQLITE_READONLY, sqlite3.SQLITE_PERM, sqlite3.SQLITE_AUTH):
             return AccessDenied(f"the journal may not be written: {self.path}", detail=name)
