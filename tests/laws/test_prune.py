@@ -12,10 +12,10 @@ from typing import TypeVar
 import pytest
 
 from backstay.adapters.memory.store import MemoryStore
-from backstay.errors import BackstayError, Lapsed, NotPruned, StoreUnreachable, WrongKey
+from backstay.errors import BackstayError, Lapsed, NotPruned, NotSupported, StoreUnreachable, WrongKey
 from backstay.facts import Point
 from backstay.ports import Cutter, Key
-from backstay.vault import Keyring, Repository, check, join, open_vault
+from backstay.vault import Keyring, Repository, boxes, check, join, open_vault, pruning
 from backstay.vault.admission import Public, add, gather, turn
 from backstay.vault.copying import copy_point
 from backstay.vault.frames import Head, What
@@ -399,3 +399,25 @@ def test_a_stranger_cannot_prune() -> None:
     reader = Keyring(keyring().identity)
     with pytest.raises(BackstayError, match="but not write"):
         tidy(open_vault(store, "local", reader))
+
+
+def test_what_one_box_cannot_name_is_left_for_the_next_run(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(pruning, "_MOST_MARKED", 1)
+    monkeypatch.setattr(pruning, "_MOST_MOVES", 2)
+    store, points = _world(0, 1)
+    assert tidy(open_vault(store, "local", keyring())).moved <= 2
+    restores(store, points)
+    for _ in range(12):
+        tidy(open_vault(store, "local", keyring()))
+        restores(store, points)
+    nothing_dead(store)
+
+
+def test_a_box_that_nobody_could_open_is_not_stored(monkeypatch: pytest.MonkeyPatch) -> None:
+    """An index with too many moves would close the way to all that was ever moved."""
+    monkeypatch.setattr(boxes, "LONGEST_BODY", 600)
+    store, points = _world(0, 1)
+    with suppress(NotSupported):
+        tidy(open_vault(store, "local", keyring()))
+    restores(store, points)
+    assert all(len(data) < 2000 for key, data in store.objects.items() if key.endswith("/complete"))

@@ -129,6 +129,34 @@ def test_what_nobody_has_any_more_keeps_nobody_from_pruning_once_its_points_are_
     assert [held(opened(store).open(left.id)) for left in opened(store).points()] == [expected(things)]
 
 
+def test_what_an_index_was_rebuilt_upon_outlives_the_point_that_it_was_stored_for() -> None:
+    """Two points that share no pack have the same pages; those of the first are damaged, and read from the second's."""
+    store = MemoryStore()
+    vault, things = new_vault(store), {"base/t": pages(1, 2, 3)}
+    first = back_up(vault, things)
+    records = {key: store.objects[key] for key in store.objects if first.id.lower() in key}
+    packs = [key for key in store.objects if key.startswith("packs/")]
+    for key in records:
+        store.delete(key)
+    second = back_up(opened(store), things, now=later(1))
+    for key, data in records.items():
+        store.put(key, [data])
+    for key in packs:
+        data = bytearray(store.objects[key])
+        data[2000] ^= 1
+        store.objects[key] = bytes(data)
+    with Ledger(None) as ledger:
+        vault = opened(store)
+        looked = Examination(vault, ledger, NOW, Asked(100))
+        assert list(looked.findings())
+        assert list(rebuild(vault, looked.stock))
+    assert held(opened(store).open(first.id)) == expected(things)
+    opened(store).end(second)
+    for _ in range(3):
+        tidy(store)
+    assert held(opened(store).open(first.id)) == expected(things)
+
+
 # ── records that are being replaced, and indexes that are being written ──────────────────────────
 
 

@@ -97,6 +97,24 @@ def test_nothing_expires_where_clocks_differ_by_more_than_an_hour(
     assert len(_points(shop)) == 3
 
 
+def test_nothing_expires_while_a_vault_is_away_that_may_hold_it(tmp_path: Path) -> None:
+    shop = make_shop(tmp_path, {**KEEP_ONE, "off-site": "{url: ./off-site, keep: 90d}"})
+    shop.init()
+    for n in range(2):
+        (shop.papers / "ledger").write_bytes(os.urandom(300_000 + n))
+        assert all(one.error is None for one in protecting.backup(shop.home(), [], screen))
+    before = _points(shop)
+    (tmp_path / "off-site").rename(tmp_path / "away")
+    home = shop.home()
+    done = retaining.carry_out(home, retaining.decide_all(home, []), "a test", screen, _never, Rules())
+    assert all(isinstance(one.error, BackstayError) for one in done)
+    assert _points(shop) == before
+    (tmp_path / "away").rename(tmp_path / "off-site")
+    home = shop.home()
+    retaining.carry_out(home, retaining.decide_all(home, []), "a test", screen, _never, Rules())
+    assert _points(shop) == before[1:]
+
+
 def test_whoever_dies_while_points_end_the_next_one_goes_on(tmp_path: Path) -> None:
     shop = _shop(tmp_path)
     breaths = 1

@@ -76,6 +76,7 @@ def _decide(home: Home, component: Component, name: VaultName) -> Shelf:
                 detail=damaged[0].message,
                 hint="look with `backstay vault check`",
             )
+        _refuse_unless_all_speak(home, component, name)
         history = home.history(component.name)
         among = candidates(history, component.name)
         here = {point.id for point in vault.points(component.name)}
@@ -84,6 +85,22 @@ def _decide(home: Home, component: Component, name: VaultName) -> Shelf:
         return Shelf(component.name, name, decide(among, policy, now, in_use(home, history, component.name)))
     except BackstayError as error:
         return Shelf(component.name, name, error=error)
+
+
+def _refuse_unless_all_speak(home: Home, component: Component, name: VaultName) -> None:
+    """A hold, or the newest proof, may be in another vault alone: somebody on another host wrote it there while this
+    one was away. Raises NotPruned."""
+    for other in home.plan.vaults_of(component):
+        try:
+            vault = home.vault(other)
+            vault.holds()
+            vault.proofs()
+        except BackstayError as error:
+            raise NotPruned(
+                f"nothing of {component.name} in {name} expires: what {other} holds and proves is not known",
+                detail=error.message,
+                hint=f"do it again when {other} is back; if it never comes back, take it out of the plan",
+            ) from error
 
 
 def in_use(home: Home, history: History, component: ComponentName) -> set[PointId]:

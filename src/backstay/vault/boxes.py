@@ -12,15 +12,16 @@ from typing import Any
 
 import zstandard
 
-from backstay.errors import Damaged, ObjectMissing
+from backstay.errors import Damaged, NotSupported, ObjectMissing
 from backstay.ports import Key
 from backstay.vault.codec import pack_json, unpack_json
-from backstay.vault.frames import Cipher, FrameKind, Head, What, cipher, read_head
+from backstay.vault.frames import LARGEST_PLAIN, Cipher, FrameKind, Head, What, cipher, read_head
 from backstay.vault.keyring import Keyring
 from backstay.vault.keys import Opened, verified
 from backstay.vault.roles import may_sign
 
 _SIGNER, _SIGNATURE = 32, 64
+LONGEST_BODY = LARGEST_PLAIN[FrameKind.BODY] - _SIGNER - _SIGNATURE
 
 
 @dataclass(frozen=True, slots=True)
@@ -40,7 +41,8 @@ class Box:
 
 
 def seal_box(opened: Opened, keys: Keyring, key: Key, body: bytes, *, letter: bool = False) -> bytes:
-    """The bytes to store under `key`. A letter opens for readers only. Raises WrongKey without a signing key."""
+    """The bytes to store under `key`. A letter opens for readers only. Raises WrongKey without a signing key;
+    NotSupported for a body that is longer than `open_box` would open."""
     epoch, id = opened.newest, secrets.token_bytes(16)
     head = Head(What.LETTER if letter else What.BOX, epoch.id, opened.family, id, key)
     if letter:
@@ -49,6 +51,12 @@ def seal_box(opened: Opened, keys: Keyring, key: Key, body: bytes, *, letter: bo
         head, sealer = Head(What.LETTER, epoch.id, opened.family, id, key, slot), Cipher(fresh, head.address)
     else:
         sealer = cipher(opened, head)
+    if len(body) > LONGEST_BODY:
+        raise NotSupported(
+            f"{key} would be longer than any box may be: nobody could open it again",
+            detail=f"{len(body)} bytes, and {LONGEST_BODY} is the most",
+            hint="nothing was stored; where packs are moved: prune more often, so that fewer are moved at once",
+        )
     signature = keys.sign(_message(head, body))
     return head.written() + sealer.seal(FrameKind.BODY, 0, (keys.writer or b"") + signature + body)
 

@@ -15,6 +15,7 @@ from collections.abc import Callable, Mapping
 from contextlib import suppress
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
+from itertools import islice
 
 from backstay.errors import Damaged, Lapsed, NotPruned, ObjectLocked, ObjectMissing, WrongKey
 from backstay.ports import Key, locking
@@ -30,6 +31,10 @@ from backstay.vault.repository import Repository
 
 _UNREADABLE = (Damaged, ObjectMissing, WrongKey)
 _SLACK = timedelta(minutes=5)
+_MOST_MOVES = 250_000
+"""One box names them all, and is 64 MiB at most. 4 TB of packs; they are forgotten when no point asks for them."""
+_MOST_MARKED = 1_000_000
+"""By one mark, for the same reason. What is left is the next one's."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -125,7 +130,8 @@ class _Run:
     def _move(self, seen: Seen) -> tuple[Seen, Moved]:
         pending = {pack for mark in self._marks() if not mark.done for pack in mark.moved}
         sparse = [pack for pack in seen.sparse(self._rules.least) if pack not in pending]
-        packs = [pack for pack in sparse if not self._is_locked(pack, seen)]
+        room = max(0, _MOST_MOVES - len(seen.moves))
+        packs = list(islice((pack for pack in sparse if not self._is_locked(pack, seen)), room))
         if not packs:
             return seen, Moved()
         try:
@@ -157,6 +163,7 @@ class _Run:
             if fresh is None or pack not in seen.present or seen.present[pack].modified < fresh - _SLACK
         }  # fmt: skip
         if dead or moved.moves:
+            dead = set(islice(dead, _MOST_MARKED))
             mark = Mark(frozenset(dead | moved.moves.keys()), frozenset(moved.moves), moved.points)
             put_mark(self._store, self._opened, self._keys, self._component, mark)
 

@@ -47,18 +47,35 @@ class _Rebuilding:
     def __init__(self, vault: Repository, stock: Stock, component: ComponentName) -> None:
         self._vault, self._stock, self._component = vault, stock, component
         self._packs, self._count, self._damaged = 0, 0, 0
+        self._bad = dict[bytes, bytes]()
+        """Pieces in frames that do not open, and their pack."""
+        self._moves = dict[bytes, tuple[bytes, ...]]()
+        """Those packs, and where the same pieces are whole: there they are needed from now on, and no pruner may take
+        them, whoever else lets them go."""
 
     def run(self, threads: ThreadPoolExecutor) -> Rebuilt:
         vault = self._vault
         pieces = self._pieces(threads)
-        change = Change(anew=True)
+        change = Change(self._moves, anew=True)
         with reserving(vault, self._component, "an index"):
             generation = write_index(vault.store, vault.opened, vault.keys, self._component, pieces, change)
         strays = len(misnamed(vault.store, vault.opened, self._component))
         return Rebuilt(self._component, generation, self._packs, self._count, self._damaged - strays, strays)
 
+    def _find_bad(self, threads: ThreadPoolExecutor) -> None:
+        spoilt = (p for p in self._stock if p.component == self._component and self._stock.is_spoilt(p))
+        for pack, contents in each(threads, self._read, spoilt):
+            for piece in contents.pieces if contents else ():
+                if self._stock.trouble(pack.what, self._component, piece.place):
+                    self._bad[piece.id] = pack.id
+
+    def _note(self, piece: Piece) -> None:
+        if (old := self._bad.get(piece.id)) is not None:
+            self._moves[old] = tuple(dict.fromkeys((*self._moves.get(old, ()), piece.place.pack)))
+
     def _pieces(self, threads: ThreadPoolExecutor) -> Iterator[Piece]:
         """Those of packs that are known to be good come last: of two with one id, the last one stays."""
+        self._find_bad(threads)
         for good in (False, True):
             packs = (p for p in self._stock if p.component == self._component and bool(p.flags & GOOD) is good)
             for pack, contents in each(threads, self._read, packs):
@@ -69,6 +86,7 @@ class _Rebuilding:
                 for piece in contents.pieces:
                     if not self._stock.trouble(pack.what, self._component, piece.place):
                         self._count += 1
+                        self._note(piece)
                         yield piece
 
     def _read(self, pack: Pack) -> tuple[Pack, Contents | None]:
