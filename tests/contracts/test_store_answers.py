@@ -1,10 +1,15 @@
 """What the clouds answer when they refuse, as their clients show it, and what we make of it."""
 
+from types import SimpleNamespace
+from typing import Any
+
 import pytest
+from botocore.exceptions import ClientError
 from obstore import exceptions
 
-from backstay.adapters.objectstore import Address
+from backstay.adapters.objectstore import Address, Reach
 from backstay.adapters.objectstore.answers import in_words, is_past_the_end, is_there
+from backstay.adapters.objectstore.s3 import S3, Refused, reached
 from backstay.errors import (
     AccessDenied,
     BackstayError,
@@ -13,6 +18,7 @@ from backstay.errors import (
     ObjectMissing,
     StoreUnreachable,
     StoreUnsuitable,
+    Usage,
 )
 from backstay.ports import Key
 
@@ -72,3 +78,34 @@ def test_what_lies_behind_the_end_is_told_from_other_refusals() -> None:
     assert is_past_the_end(GENERIC(xml("416 Range Not Satisfiable", "InvalidRange")))
     assert is_past_the_end(GENERIC("Wanted range starting at 10, but object was only 10 bytes long"))
     assert not is_past_the_end(GENERIC(xml("403 Forbidden", "AccessDenied")))
+
+
+@pytest.mark.parametrize("status", [400, 403, 500])
+def test_what_a_server_says_back_is_not_repeated(status: int) -> None:
+    """One that only speaks like S3 may answer with what we sent: a session's token among it."""
+
+    def ask(**asked: Any) -> Any:
+        said = {"Code": "Strange\x1b[2J TOKEN", "Message": "you sent TOKEN"}
+        raise ClientError(
+            {"Error": said, "ResponseMetadata": {"HTTPStatusCode": status}}, "GetObject"  # pyright: ignore[reportArgumentType]
+        )  # fmt: skip
+
+    with pytest.raises(Refused) as caught:
+        S3(SimpleNamespace(get_object=ask), ADDRESS).ask("get_object", Key("a"))
+    said = str(caught.value.in_words(ADDRESS.bucket, "a"))
+    assert "TOKEN" not in said
+    assert str(status) in said
+
+
+def test_an_address_that_boto_refuses_is_not_repeated() -> None:
+    with pytest.raises(Usage) as caught:
+        reached(ADDRESS, Reach(endpoint="http://user:PASSWORD@[nowhere"))
+    assert "PASSWORD" not in str(caught.value)
+
+
+def test_a_listing_that_never_ends_is_given_up() -> None:
+    def ask(**asked: Any) -> Any:
+        return {"IsTruncated": True, "NextKeyMarker": "a", "ResponseMetadata": {"HTTPHeaders": {"date": "never"}}}
+
+    with pytest.raises(StoreUnreachable, match="does not end"):
+        list(S3(SimpleNamespace(list_object_versions=ask), ADDRESS).entries(""))

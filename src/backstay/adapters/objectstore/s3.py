@@ -1,8 +1,9 @@
 """The edge to boto3, which has no types: one way to ask, what is answered, and its errors in our words."""
 
 import os
+import re
 from collections.abc import Callable, Generator, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from email.utils import parsedate_to_datetime
@@ -24,20 +25,22 @@ from backstay.ports import Key
 Answer = dict[str, Any]
 
 _MISSING = {"NoSuchKey", "NoSuchVersion", "404", "NotFound"}
+_CODE = re.compile(r"[A-Za-z0-9]{1,60}\Z")
 _AGAIN = {"SlowDown", "RequestTimeout", "ConditionalRequestConflict", "OperationAborted", "InternalError"}
 
 
 class Refused(Exception):
-    """S3 said no. `code` is its word for why."""
+    """S3 said no. `code` is its word for why; its sentences are not repeated, for a server that is not S3 could say
+    back in them what we sent, and a session's token is sent as it is."""
 
-    def __init__(self, code: str, status: int, message: str) -> None:
-        super().__init__(message)
-        self.code, self.status, self.message = code, status, message
+    def __init__(self, code: str, status: int) -> None:
+        self.code, self.status = code if _CODE.match(code) else "", status
+        super().__init__(self.code)
 
     def in_words(self, bucket: str, key: str = "") -> BackstayError:
         """Ours."""
         at = f"at {key}" if key else ""
-        said = f"{self.code}: {self.message}" if self.message else self.code
+        said = f"it answered {self.status} {self.code}".rstrip()
         if self.code == "NoSuchBucket":
             return BucketMissing(
                 f"there is no bucket {bucket!r}", detail=at, hint="compare the address with the plan, and the region"
@@ -127,10 +130,13 @@ class S3:
             yield from (str(one["Prefix"]).removeprefix(self._prefix) for one in page.get("CommonPrefixes", ()))
             if not page.get("IsTruncated"):
                 return
-            asked["KeyMarker"] = page["NextKeyMarker"]
-            asked.pop("VersionIdMarker", None)
-            if page.get("NextVersionIdMarker"):
-                asked["VersionIdMarker"] = page["NextVersionIdMarker"]
+            before = asked.get("KeyMarker"), asked.get("VersionIdMarker")
+            after = page.get("NextKeyMarker"), page.get("NextVersionIdMarker") or None
+            if after[0] is None or after == before:
+                raise StoreUnreachable(f"the listing of the bucket {self.bucket} does not go on, and does not end")
+            asked |= {"KeyMarker": after[0], "VersionIdMarker": after[1]}
+            if after[1] is None:
+                del asked["VersionIdMarker"]
 
     def _entry(self, one: Answer, *, marker: bool) -> Entry:
         return Entry(
@@ -146,8 +152,8 @@ class S3:
 
     def _note_time(self, answer: Answer) -> None:
         date = answer.get("ResponseMetadata", {}).get("HTTPHeaders", {}).get("date")
-        if date is not None:
-            self._ahead = parsedate_to_datetime(date) - datetime.now(UTC)
+        with suppress(TypeError, ValueError):  # what is no time says nothing about the clock
+            self._ahead = parsedate_to_datetime(date).replace(tzinfo=UTC) - datetime.now(UTC)
 
 
 def reached(address: Address, reach: Reach) -> S3:
@@ -197,11 +203,12 @@ def _answering() -> Generator[None]:
     except exceptions.ClientError as error:
         said = cast(Answer, error.response)
         status = int(said.get("ResponseMetadata", {}).get("HTTPStatusCode", 0))
-        raise Refused(str(said["Error"].get("Code", "")), status, str(said["Error"].get("Message", ""))) from None
+        raise Refused(str(said.get("Error", {}).get("Code", "")), status) from None
     except (exceptions.NoCredentialsError, exceptions.PartialCredentialsError) as error:
         hint = "set AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY, or give the machine a role"
         raise AccessDenied("there are no credentials for the bucket here", detail=str(error), hint=hint) from None
-    except (exceptions.ParamValidationError, exceptions.NoRegionError) as error:
-        raise Usage("the bucket cannot be asked like this", detail=str(error)) from None
+    except (exceptions.ParamValidationError, exceptions.NoRegionError, ValueError) as error:
+        # botocore's own words repeat what it was given: an endpoint, which can hold a password.
+        raise Usage("the bucket cannot be asked like this", detail=type(error).__name__) from None
     except exceptions.BotoCoreError as error:
-        raise StoreUnreachable("the bucket does not answer", detail=str(error)) from error
+        raise StoreUnreachable("the bucket does not answer", detail=type(error).__name__) from None
