@@ -15,7 +15,9 @@ from backstay.adapters.memory.store import MemoryStore
 from backstay.errors import AccessDenied
 from backstay.facts import Point, Verdict
 from backstay.ports import PASSING, Attack, Cover, Cutter, Key, Lock, LockMode, Store
+from backstay.values import stamp
 from backstay.vault import Repository, check, join, names, open_vault
+from backstay.vault.boxes import seal_json
 from backstay.vault.copying import copy_point
 from backstay.vault.covers import covered, uncover
 from backstay.vault.generations import Change, write_index
@@ -128,6 +130,24 @@ def test_a_ledger_that_somebody_else_wrote_is_no_ledger(locked: Locked) -> None:
     locked.clock.advance(31 * DAY)
     for one in list(locked.bucket.list("locks/")):
         locked.bucket.piles[one.key].versions[0].data = b"everything is locked, do not look"
+    point = locked.back_up()
+    assert locked.shortest(point) >= locked.clock.now() + LOCK.span
+
+
+def test_a_thief_cannot_say_that_everything_is_locked_already(locked: Locked) -> None:
+    """With the key of a host he may write ledgers; nobody can have locked for longer than a lock is."""
+    locked.back_up()
+    locked.clock.advance(31 * DAY)
+    opened = open_vault(locked.bucket, "bucket", keyring()).opened
+    for component in (DB, None):
+        keys = [one.key for one in locked.bucket.list()]
+        for days in (30, 36_500):
+            key = names.ledger(component, locked.clock.now() + 36_500 * DAY, f"{days:08x}")
+            body = {
+                "keys": keys, "lock_s": days * 86_400, "mode": LOCK.mode.value, "since": stamp(locked.clock.now()),
+                "until": stamp(locked.clock.now() + 36_500 * DAY),
+            }  # fmt: skip
+            locked.bucket.put_if_absent(key, seal_json(opened, keyring(), key, body))
     point = locked.back_up()
     assert locked.shortest(point) >= locked.clock.now() + LOCK.span
 

@@ -18,6 +18,7 @@ from backstay.vault.boxes import open_box
 from backstay.vault.codec import unpack_json
 from backstay.vault.epochs import Bundle, Epochs, Wrap, new_epoch, open_epochs, sealed_words, taken_into_use, wrapped
 from backstay.vault.family import refuse_strangers, spread_statements
+from backstay.vault.firsts import LARGEST_BOX
 from backstay.vault.keyring import Keyring, Passphrase
 from backstay.vault.keys import Epoch, fingerprint, seen
 from backstay.vault.opening import ROOT_NAME
@@ -281,6 +282,8 @@ def sealed_by(
 
 
 def _if_sealed_by(vault: Repository, signer: bytes, listed: Listed) -> bytes | None:
+    if listed.size_bytes > LARGEST_BOX:
+        return None  # a stranger's
     data = vault.store.get(listed.key)
     try:
         if listed.key.startswith(_STATEMENTS):

@@ -22,13 +22,14 @@ from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
+from functools import partial
 from itertools import islice, repeat
 from typing import Any
 
 from backstay.errors import BackstayError, Damaged, ObjectMissing, WrongKey
 from backstay.ports import Key, Listed, Lock, Locking, LockMode, Store
 from backstay.values import ComponentName, count, from_stamp, say_moment, stamp
-from backstay.vault import names
+from backstay.vault import firsts, names
 from backstay.vault.boxes import open_box, seal_json
 from backstay.vault.codec import text_of, whole_of
 from backstay.vault.generations import newest_readable
@@ -40,6 +41,8 @@ LOCKED = "locks"
 """`Point.about` says under this name until when everything is locked, or that it is not."""
 
 _AT_ONCE = 16
+_AHEAD = timedelta(hours=2)
+"""A store's clock may be put right by so much."""
 _BATCH = 4096
 """So many are extended before it is written down: dying costs no more than that."""
 _NAMED = 3
@@ -146,9 +149,13 @@ class Locker:
         stale, fresh = list[Key](), True
         for listed in self._store.list(names.locks(component)):
             try:
-                lock, began, extended, keys = _parsed(self._opened, listed.key, self._store.get(listed.key))
+                lock, began, extended, keys = firsts.read(
+                    self._store, listed.key, partial(_parsed, self._opened, listed.key)
+                )
             except (Damaged, ObjectMissing, WrongKey):
                 continue  # a hint that cannot be read is none
+            if extended > self._store.lock.until(now) + _AHEAD:
+                continue  # nobody makes it so long today: a thief's, so that we never ask; or asking costs a call
             if lock == self._store.lock:
                 since, fresh = min(since, began), False
             if extended < now + self._store.lock.span:
