@@ -97,6 +97,15 @@ def test_a_list_that_was_written_anew_needs_a_signature_too(bag: Path) -> None:
         grabbing.check(bag, keyring())
 
 
+@pytest.mark.parametrize("sums", [b"\xff\xfe  \x1b[2J\n", b"no list\n\n", b"0  ../../etc/passwd\n"])
+def test_a_bag_of_an_attacker_is_his_whatever_he_signed(sums: bytes, bag: Path) -> None:
+    (bag / "SHA256SUMS").write_bytes(sums)
+    thief = keyring(1)
+    said = {"by": (thief.writer or b"").hex(), "signature": thief.sign(b"backstay 1 grab-bag\n" + sums).hex()}
+    (bag / "SHA256SUMS.sig").write_text(json.dumps(said))
+    assert grabbing.check(bag, keyring()).code == 24
+
+
 def test_a_folder_that_is_none_is_said(tmp_path: Path) -> None:
     with pytest.raises(ToolMissing, match="is no grab bag"):
         grabbing.check(tmp_path, None)

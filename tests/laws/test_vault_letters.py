@@ -2,10 +2,14 @@
 sees anything."""
 
 from dataclasses import replace
+from datetime import timedelta
+from types import SimpleNamespace
+from typing import Any
 
 import pytest
 
 from backstay.adapters.memory.store import MemoryStore
+from backstay.app import sealing
 from backstay.errors import WrongKey
 from backstay.ports import Key
 from backstay.values import Digest
@@ -97,6 +101,17 @@ def test_a_letter_without_its_list_and_a_stranger_s_are_passed_over() -> None:
     assert sealed_secrets(reader) == []
     assert len(reader.passed_over) == 2
     assert sealed.key not in reader.passed_over
+
+
+def test_a_letter_that_was_spoilt_does_not_keep_the_others() -> None:
+    store, host = a_vault()
+    seal_secrets(host, PLAN, VALUES, NOW)
+    newer = seal_secrets(host, PLAN, VALUES, NOW + timedelta(hours=1))
+    store.objects[newer.key] = b"rubbish"
+    reader = reading(store)
+    home: Any = SimpleNamespace(vaults={"local": reader})
+    assert sealing.opened(home) == VALUES
+    assert newer.key in reader.passed_over
 
 
 @pytest.mark.parametrize("role", [Role.PROVER, Role.RECOVERER])

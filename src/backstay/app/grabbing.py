@@ -244,7 +244,7 @@ def check(bag: Path, keys: Keyring | None) -> CheckedBag:
         public, signature = bytes.fromhex(said["by"]), bytes.fromhex(said["signature"])
     except FileNotFoundError as error:
         raise ToolMissing(f"{bag} is no grab bag", detail=f"it has no {Path(str(error.filename)).name}") from None
-    except (OSError, ValueError, KeyError, TypeError):
+    except (OSError, ValueError, KeyError, TypeError, RecursionError):
         raise Damaged(f"the signature of the grab bag cannot be read: {bag / SIGNATURE}") from None
     if len(public) != 32 or not verified(public, signature, _SIGNED + sums):
         raise Damaged("the list of the bag's files is not what was signed", detail=f"{bag / SUMS} was changed")
@@ -268,8 +268,11 @@ def _read(path: Path) -> bytes:
 
 
 def _compare(bag: Path, sums: bytes) -> Iterator[str]:
-    """Raises nothing for what stands in a list that was signed: it is ours."""
-    listed = {name: digest for digest, _, name in (line.partition("  ") for line in sums.decode().splitlines())}
+    """Raises nothing, whatever stands in the list: who signed it may be anybody."""
+    listed = {
+        name: digest
+        for digest, _, name in (line.partition("  ") for line in sums.decode(errors="replace").splitlines())
+    }
     present = dict(_files(bag))
     for name in sorted(listed.keys() | present.keys()):
         if name not in present:

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from backstay import vault
-from backstay.errors import BackstayError, SecretMissing
+from backstay.errors import BackstayError, Damaged, ObjectMissing, SecretMissing
 from backstay.values import VaultName, count, listed, say_moment
 from backstay.vault import SealedSecrets
 from backstay.vault.register import holders, read_register
@@ -105,8 +105,15 @@ def opened(home: "Home") -> dict[str, str]:
     what the vault raises for a key that opens no letters."""
     letters = [(sealed.at, sealed, one) for one in home.vaults.values() for sealed in vault.sealed_secrets(one)]
     found: dict[str, str] = {}
+    lost: BackstayError | None = None
     for _, sealed, where in sorted(letters, key=lambda one: one[0], reverse=True):
-        found = vault.open_secrets(where, sealed) | found
+        try:
+            found = vault.open_secrets(where, sealed) | found
+        except (Damaged, ObjectMissing) as error:
+            where.passed_over[sealed.key] = error.message  # another vault has the same, or an older letter most of it
+            lost = lost or error
+    if lost is not None and not found:
+        raise lost
     if not found:
         raise SecretMissing(
             "no secrets are sealed in the vaults",
