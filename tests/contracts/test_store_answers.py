@@ -87,7 +87,7 @@ def test_what_a_server_says_back_is_not_repeated(status: int) -> None:
     def ask(**asked: Any) -> Any:
         said = {"Code": "Strange\x1b[2J TOKEN", "Message": "you sent TOKEN"}
         raise ClientError(
-            {"Error": said, "ResponseMetadata": {"HTTPStatusCode": status}}, "GetObject"  # pyright: ignore[reportArgumentType]
+            {"Error": said, "ResponseMetadata": {"HTTPStatusCode": status}}, "GetObject"
         )  # fmt: skip
 
     with pytest.raises(Refused) as caught:
