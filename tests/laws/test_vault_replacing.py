@@ -14,6 +14,7 @@ from backstay.facts import Hold, Verdict
 from backstay.ports import Key, Lock, Store
 from backstay.values import VaultName, span
 from backstay.vault import Keyring, Repository, check, open_vault
+from backstay.vault.codec import pack_json
 from backstay.vault.copying import copy_beside, copy_point
 from backstay.vault.family import join
 from backstay.vault.foundation import mend_foundation
@@ -103,6 +104,20 @@ def test_dying_at_any_call_of_a_replacement_loses_nothing() -> None:
             list(replace(opened(store), [opened(beside)], [key]))
         assert store.objects[key] == whole
         assert not any(one.startswith("notes/repair/") for one in store.objects)
+
+
+@pytest.mark.parametrize("prefix", ["vault", "keys/", "packs/", "nodes/", "points/", "proofs/"])
+def test_a_note_of_a_thief_makes_nobody_delete_anything(prefix: str) -> None:
+    """With a host's key he may leave notes of repairs; an owner who mends has the rights that the host lacks."""
+    store, _ = memory()
+    vault = opened(store)
+    key = first(store, prefix)
+    flip(store, key)
+    before = store.objects[key]
+    for number, data in enumerate((b"nothing", before, store.objects[first(store, "holds/")])):
+        vault.keep_note(f"repair/{number}", pack_json({"data": data.hex(), "key": key}))
+    assert finish(vault) == []
+    assert store.objects[key] == before
 
 
 def test_where_a_lock_forbids_it_that_is_said_and_nothing_is_changed() -> None:

@@ -66,6 +66,10 @@ def _wraps(
                 yield key, data
 
 
+_LARGEST_LIST = 256 << 20
+"""Bytes in the list of a retired signer: sixteen million objects."""
+
+
 def spread_statements(source: Store, target: Store, opened: Opened) -> None:
     """Everything that the family states and `target` lacks, as it is: a new signer, one that was retired, a new epoch.
     What is damaged, or of another family, stays where it is. What makes others count comes after them: the list of a
@@ -84,6 +88,8 @@ def _makes_real(listed: Listed) -> tuple[bool, bool, Key]:
 def _sound(source: Store, listed: Listed, kind: str, opened: Opened) -> bytes | None:
     try:
         if names.is_retired_list(listed.key):
+            if listed.size_bytes > _LARGEST_LIST:
+                return None  # anybody could have put it there
             data = source.get(listed.key)
             return (
                 data
