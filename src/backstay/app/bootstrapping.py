@@ -8,6 +8,7 @@ day of the disaster.
 import json
 import re
 from collections.abc import Callable, Iterable, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -24,6 +25,7 @@ from backstay.errors import (
     DiskFull,
     EpochTaken,
     JournalDamaged,
+    ObjectMissing,
     PlanMissing,
     SecretMissing,
     StoreUnreachable,
@@ -32,12 +34,14 @@ from backstay.errors import (
     UnknownName,
     Usage,
     VaultBehind,
+    WrongKey,
 )
 from backstay.facts import PlanAdopted, RoutineFailed, Spine, read_fact, read_spine, spine_digest
 from backstay.facts.audit import Flaw
 from backstay.plan import Plan
 from backstay.values import Digest, VaultName, count, listed, say_moment
-from backstay.vault import Repository
+from backstay.vault import Repository, names
+from backstay.vault.roles import Role, may_sign
 
 _HEAD = re.compile(r"(\d{1,9}(?:-[0-9a-f]{16})?)/(\d{1,12}):([0-9a-f]{16,64})")
 
@@ -87,7 +91,8 @@ def bootstrap(wanted: Wanted, here: Path, say: Say) -> Arrived:
     found = journals.find_history([given])
     _compare_head(wanted.head, given, say)
     revisions = _revisions(given, found)
-    digest, text = _plan_text(given, found, revisions, wanted.plan)
+    digest = _named(revisions, wanted.plan) if wanted.plan is not None else _newest(given, found, revisions, say)
+    text = _plan_text(given, found, digest)
     folder = wanted.to.absolute()
     _write(folder, text, wanted.key.absolute(), say)
     home = Home(Asked(folder / PLAN_FILE, folder / KEY_FILE, folder / STATE_FOLDER), folder)
@@ -131,33 +136,55 @@ def _adoptions(found: journals.Found | None) -> Iterable[tuple[PlanAdopted, str]
             yield fact, say_moment(row.at)
 
 
-def _plan_text(
-    given: Repository, found: journals.Found | None, revisions: Sequence[Revision], asked: str | None
-) -> tuple[Digest, bytes]:
-    """The revision that was asked for, else the one adopted last; without a journal, the one of the newest point. Its
-    text is what its digest says. Raises PlanMissing, UnknownName, Damaged."""
-    if asked is not None:
-        digest = _named(revisions, asked)
-    elif adoptions := [fact for fact, _ in _adoptions(found)]:
-        digest = adoptions[-1].digest
-    elif points := given.survey()[0]:
-        digest = points[-1].plan
-    elif len(revisions) == 1:
-        digest = revisions[0].digest
-    else:
-        raise PlanMissing(
-            "the vault does not say which plan is the newest",
-            detail=f"it has {count(len(revisions), 'revision')}, no journal, and no point",
-            hint="name one with --plan" if revisions else "`backstay restore` needs no plan",
+def _newest(given: Repository, found: journals.Found | None, revisions: Sequence[Revision], say: Say) -> Digest:
+    """The revision that was adopted last; without a journal, the one of the newest point. One that a recoverer sealed
+    has to be asked for: whoever takes a plan runs its commands, and shows secrets to the addresses in it. Raises
+    PlanMissing."""
+    adopted = [fact.digest for fact, _ in _adoptions(found)]
+    if not adopted:
+        points = given.survey()[0]
+        if points:
+            return points[-1].plan
+        adopted = [one.digest for one in revisions] if len(revisions) == 1 else []
+    for digest in dict.fromkeys(reversed(adopted)):
+        if _sealed_by_a_maker(given, digest):
+            return digest
+        say(
+            f"? a revision of the plan that was adopted later, {digest[7:23]}, was sealed by no owner or writer: to "
+            f"take that one, look at it first and say --plan {digest[7:23]}"
         )
-    text = given.note(f"plan/{digest.removeprefix('sha256:')}")
+    raise PlanMissing(
+        "the vault does not say which plan is the newest",
+        detail=f"it has {count(len(revisions), 'revision')}, and no journal or point of whoever makes plans names one",
+        hint="name one with --plan" if revisions else "`backstay restore` needs no plan",
+    )
+
+
+def _sealed_by_a_maker(given: Repository, digest: Digest) -> bool:
+    """Whether somebody who makes points sealed this revision, or we ourselves. Where that cannot be seen any more, it
+    is believed if the vault never had anybody else who could have."""
+    opened = given.opened
+    try:
+        signer = given.reopen(names.note(f"plan/{digest.removeprefix('sha256:')}")).signer
+    except (Damaged, ObjectMissing, WrongKey):
+        known = {*opened.writers.values(), *(one.role.value for one in opened.retired.values())}
+        return Role.RECOVERER.value not in known
+    role = opened.role(signer)
+    return signer == given.keys.writer or (role is not None and may_sign(role, "points/"))
+
+
+def _plan_text(given: Repository, found: journals.Found | None, digest: Digest) -> bytes:
+    """What its digest says, from its note, else from the journal. Raises PlanMissing, Damaged."""
+    text: bytes | None = None
+    with suppress(Damaged, WrongKey):
+        text = given.note(f"plan/{digest.removeprefix('sha256:')}")
     if text is None:
         text = next((fact.text.encode() for fact, _ in _adoptions(found) if fact.digest == digest), None)
     if text is None:
         raise PlanMissing(f"the plan {digest[:23]} is not in the vault", hint="choose another with --plan DIGEST")
     if config.parse(text.decode(), f"plan {digest[:19]}").digest != digest:
         raise Damaged(f"the plan {digest[:23]} in the vault is not what its digest says")
-    return digest, text
+    return text
 
 
 def _named(revisions: Sequence[Revision], asked: str) -> Digest:
