@@ -1,16 +1,19 @@
 """Objects that somebody else put into our bucket, with names that a client's library does not read."""
 
+import os
 import threading
 from collections.abc import Iterator
 from functools import partial
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from pathlib import Path
 from urllib.parse import parse_qs, urlsplit
 
 import pytest
 
-from backstay.adapters.objectstore import Address, Reach
+from backstay.adapters.objectstore import Address, FolderStore, Reach
 from backstay.adapters.objectstore.bucket import BucketStore
-from backstay.errors import StoreUnsuitable
+from backstay.errors import ObjectMissing, StoreUnsuitable
+from backstay.ports import Key
 from fix_buckets import PLAIN
 
 OURS = ["pre/points/db/1", "pre/points/db/2", "pre/points/e/1"]
@@ -77,3 +80,18 @@ def test_where_it_cannot_be_passed_over_it_is_said(keys: list[str], url: str) ->
     store = BucketStore(Address("gs", "bucket", "pre"), Reach(credentials={"service_account": account}))
     with pytest.raises(StoreUnsuitable, match="a name that cannot be read"):
         list(store.list())
+
+
+def test_pipes_and_links_in_a_folder_hold_nobody_up(tmp_path: Path) -> None:
+    store = FolderStore(tmp_path / "vault")
+    store.put(Key("points/db/1"), [b"ours"])
+    points = tmp_path / "vault" / "points"
+    os.mkfifo(points / "db" / "2")
+    (points / "db" / "3").symlink_to("/etc/hostname")
+    for name in ("up", "again"):
+        (points / name).symlink_to("..")
+    assert [listed.key for listed in store.list()] == ["points/db/1"]
+    for key in ("points/db/2", "points/db/3", "points/db"):
+        with pytest.raises(ObjectMissing):
+            store.get(Key(key))
+    assert store.get(Key("points/db/1")) == b"ours"

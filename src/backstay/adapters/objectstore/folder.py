@@ -10,6 +10,7 @@ import errno
 import fcntl
 import os
 import secrets
+import stat
 import time
 from collections.abc import Generator, Iterable, Iterator
 from contextlib import contextmanager, suppress
@@ -48,9 +49,13 @@ class FolderStore:
 
     def get(self, key: Key, start: int = 0, length: int | None = None) -> bytes:
         with self._answering(key):
-            handle = os.open(self._path(key), os.O_RDONLY | os.O_CLOEXEC)
+            # Who may write there could put a pipe, or a link: nobody waits for the one, or reads the other.
+            handle = os.open(self._path(key), os.O_RDONLY | os.O_CLOEXEC | os.O_NOFOLLOW | os.O_NONBLOCK)
             try:
-                size = os.fstat(handle).st_size
+                found = os.fstat(handle)
+                size = found.st_size
+                if not stat.S_ISREG(found.st_mode):
+                    raise ObjectMissing(f"{key} is not in {self._root}", detail="what has its name there is no file")
                 self._meet()
                 return _read(handle, start, size - start if length is None else min(length, size - start))
             finally:
@@ -139,7 +144,10 @@ class FolderStore:
         """In the order of keys: `a-b` comes before `a/b`, so a folder is sorted by its name and a slash."""
         with self._answering(Key(path or "/")):
             try:
-                entries = [(entry.name + "/" * entry.is_dir(), entry) for entry in os.scandir(folder)]
+                # Links are not followed: one that leads up again would make a listing without an end.
+                entries = [
+                    (entry.name + "/" * entry.is_dir(follow_symlinks=False), entry) for entry in os.scandir(folder)
+                ]
             except (FileNotFoundError, NotADirectoryError):
                 return
         for name, entry in sorted(entries, key=lambda pair: pair[0]):
@@ -151,6 +159,8 @@ class FolderStore:
                 continue
             with suppress(FileNotFoundError):
                 found = entry.stat(follow_symlinks=False)
+                if not stat.S_ISREG(found.st_mode):
+                    continue
                 yield Listed(Key(here), found.st_size, datetime.fromtimestamp(found.st_mtime, UTC))
 
     @contextmanager
@@ -164,7 +174,7 @@ class FolderStore:
     def _in_words(self, error: OSError, key: Key, parts: Iterable[bytes]) -> BackstayError:
         why = os.strerror(error.errno) if error.errno else str(error)
         match error.errno:
-            case errno.ENOENT | errno.ENOTDIR | errno.EISDIR:
+            case errno.ENOENT | errno.ENOTDIR | errno.EISDIR | errno.ELOOP | errno.ENXIO:
                 return ObjectMissing(f"{key} is not in {self._root}")
             case errno.ENOSPC | errno.EDQUOT:
                 return DiskFull(
