@@ -14,7 +14,10 @@ def write_durably(path: Path, content: bytes, mode: int = 0o600) -> None:
     """`path` holds `content`, or what it held before. One writer at a time: the caller has the lock. Raises OSError."""
     temporary = path.with_name(f".{path.name}.tmp")
     try:
-        handle = os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_NOFOLLOW | os.O_CLOEXEC, mode)
+        # What is there is of a process that died; or somebody else's, who could then read what we write into it.
+        with suppress(FileNotFoundError):
+            temporary.unlink()
+        handle = os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC, mode)
         try:
             view = memoryview(content)
             while view:  # a disk that is nearly full takes a part, and says so only to the next call

@@ -17,6 +17,7 @@ from backstay.app.bootstrapping import Wanted, bootstrap, read_head
 from backstay.app.home import Asked, Home
 from backstay.cli import main
 from backstay.errors import (
+    AccessDenied,
     BackstayError,
     EpochTaken,
     JournalReadOnly,
@@ -212,6 +213,23 @@ def test_looking_takes_nothing_from_the_machine_that_lives(old: Machine, tmp_pat
     with pytest.raises(JournalReadOnly, match="may not write"):
         new.backup()
     old.backup()
+
+
+def test_a_folder_that_everybody_may_write_to_is_refused(old: Machine, tmp_path: Path) -> None:
+    new = Machine(tmp_path / "new")
+    new.folder.chmod(0o1777)
+    with pytest.raises(AccessDenied, match="every user"):
+        new.bootstrap(tmp_path / "far", old.folder / "backstay.key")
+    assert list(new.folder.iterdir()) == []
+
+
+def test_a_file_that_waits_for_our_key_does_not_get_it(tmp_path: Path) -> None:
+    waiting = tmp_path / ".backstay.key.tmp"
+    waiting.write_text("")
+    with waiting.open() as theirs:
+        durable.write_durably(tmp_path / "backstay.key", b"secret")
+        assert theirs.read() == ""
+    assert (tmp_path / "backstay.key").read_bytes() == b"secret"
 
 
 def test_what_is_there_is_never_overwritten(old: Machine, tmp_path: Path) -> None:

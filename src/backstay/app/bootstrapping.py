@@ -7,6 +7,7 @@ day of the disaster.
 
 import json
 import re
+import stat
 from collections.abc import Callable, Iterable, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field
@@ -200,9 +201,16 @@ def _named(revisions: Sequence[Revision], asked: str) -> Digest:
 
 
 def _write(folder: Path, text: bytes, key: Path, say: Say) -> None:
-    """Plan and key into the folder, unless the same are there. Raises TargetNotEmpty for others."""
+    """Plan and key into the folder, unless the same are there. Raises TargetNotEmpty for others, AccessDenied for a
+    folder in which anybody can change the plan."""
     try:
         folder.mkdir(mode=0o700, parents=True, exist_ok=True)
+        if folder.stat().st_mode & stat.S_IWOTH:
+            raise AccessDenied(
+                f"every user of this machine may write in {folder}",
+                detail="the plan runs commands: who can change it there becomes us; nothing was written",
+                hint=f"name a folder of yours with --to, or chmod o-w {folder}",
+            )
         _put(folder / PLAN_FILE, text)
         if key != folder / KEY_FILE:
             _put(folder / KEY_FILE, key.read_bytes())
