@@ -394,6 +394,30 @@ def test_a_mark_of_a_pruner_who_came_later_counts() -> None:
         marks(store, turned.opened, DB)
 
 
+def test_strangers_everywhere_stop_neither_backup_nor_restore_nor_pruner() -> None:
+    """Small files with names of ours, by somebody who may write to the store and holds no key."""
+    store, _ = _world(0)
+    id = "20301122t204437z-7f3a9c1d"
+    for key in (
+        f"reserved/{DB}/{id}", f"locks/{DB}/x", f"locks/_vault/{id}", "canary/lock-x", f"packs/{DB}/{'0' * 32}",
+        f"nodes/{DB}/{'f' * 32}", f"holds/{DB}/{'0' * 32}", f"proofs/{DB}/{id}/{'0' * 32}", "notes/repair/x", "keys/x",
+        "notes/probe/x", "notes/plan/x", "notes/spine/1/1", "notes/facts/x/1-2", "writers/x", "words/x", "retired/x",
+        f"marks/{DB}/x", f"secrets/{'0' * 64}/{id}/list",
+    ):  # fmt: skip
+        assert store.put_if_absent(Key(key), b"nobody's")
+    vault = open_vault(store, "local", keyring())
+    vault.end(vault.points(DB)[0])
+    point = back_up(vault, {"new": pages(98)}, now=later(600))
+    assert tidy(open_vault(store, "local", keyring())).deleted
+    assert held(open_vault(store, "local", keyring()).open(point.id))
+    # An index, or a point, that cannot be read could be ours, and need anything: there only nothing is deleted.
+    store.put_if_absent(Key(f"index/{DB}/000000000099/complete"), b"nobody's")
+    store.put_if_absent(Key(f"points/{DB}/{id}"), b"nobody's")
+    assert held(vault.open(back_up(vault, {"new": pages(99)}, now=later(660)).id))
+    with pytest.raises(NotPruned):
+        tidy(open_vault(store, "local", keyring()))
+
+
 def test_a_stranger_cannot_prune() -> None:
     store, _ = _world(0)
     reader = Keyring(keyring().identity)

@@ -221,14 +221,14 @@ class BucketStore:
         try:
             with self.browser() as browser:
                 answer = browser.head(self.clients.origin)
-            moment = parsedate_to_datetime(answer.headers["date"])
+            moment = parsedate_to_datetime(answer.headers["date"]).replace(tzinfo=UTC)  # it knows no other zone
         except (httpx2.HTTPError, KeyError, ValueError) as error:
             raise StoreUnreachable(
                 f"{self.describe()} does not say what time it is", detail=type(error).__name__
             ) from error
         if answer.status_code >= 500 or answer.status_code == 407:
             raise StoreUnreachable(f"{self.describe()} does not say what time it is", detail="a proxy answered for it")
-        return moment.astimezone(UTC)
+        return moment
 
     def browser(self) -> httpx2.Client:
         """For what obstore cannot ask."""
