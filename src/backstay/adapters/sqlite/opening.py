@@ -19,8 +19,9 @@ from backstay.errors import (
 )
 from backstay.values import say_span
 
-BUSY_S = 5.0
-"""How long SQLite waits for a lock, by itself."""
+BUSY_S = 30.0
+"""How long SQLite waits for a lock, by itself. It asks at most ten times a second, and a busy writer with a rollback
+journal leaves short gaps: on a machine that is busy itself, 5 s were seen to be too few."""
 
 _STEPS = 20_000
 """Instructions of SQLite's machine between two looks at the time: about a millisecond."""
