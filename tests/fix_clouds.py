@@ -152,7 +152,8 @@ def gcs(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Gcs]:
     argv = [str(program), "-scheme", "http", "-host", "127.0.0.1", "-port", str(port), "-backend", "memory",
             "-public-host", f"127.0.0.1:{port}"]  # fmt: skip
     server = Server(argv, f"http://127.0.0.1:{port}", folder / "log")
-    with httpx2.Client(trust_env=False) as client:
+    # Each request on a line of its own: the server closes idle ones, and one of them may be taken at that moment.
+    with httpx2.Client(trust_env=False, limits=httpx2.Limits(max_keepalive_connections=0)) as client:
         between = ThreadingHTTPServer(("127.0.0.1", 0), partial(XmlWrites, server.url, client))
         between.daemon_threads = True
         try:

@@ -84,6 +84,7 @@ _SPAN = r"# (?:ms|s|min|h|d)\b(?: # (?:ms|s|min|h|d)\b)*"
 def loosely(text: str) -> str:
     """The same, without what differs from one time to the next, on one line."""
     text = re.sub(r"sha256:[0-9a-f]+", "sha256:", text)
+    text = re.sub(r"\b[0-9a-f]{32,64}\b", "#hex", text)
     text = re.sub(r"\b\d{8}[Tt]\d{6}[Zz]-[0-9a-f]{4,8}\b", "#id", text)
     text = re.sub(r"\d[\d,.:]*", "#", text)
     text = re.sub(_SPAN, "#span", text)

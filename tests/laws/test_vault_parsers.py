@@ -22,6 +22,7 @@ NO_BYTES = {
     "firsts.read": "hands on to the parser that it is given",
     "keyring._read_private": "a file of our own, not of a store",
     "letters._read": "of a list that was opened as a box; as `point`",
+    "register.read_register": "goes through read_signers, read_words, read_wrap and read_used",
     "uses.read_pack_lists": "goes through read_pack_list",
 }
 """Functions that are named like parsers and are none of a store's bytes, or that only lead to others."""
