@@ -35,6 +35,11 @@ class Intruder(Protocol):
 class VersionedContract(StoreContract):
     """Every Versioned passes these too."""
 
+    LISTED_BY_AGE = True
+    """A version that is not listed yet is younger than all that are. Where that is not so, somebody who lays markers at
+    the very moment can make two writers believe that they were first; what is read afterwards is one of theirs, and the
+    same for everybody."""
+
     @pytest.fixture
     def intruder(self, store: Store) -> Intruder:
         raise NotImplementedError
@@ -140,9 +145,9 @@ class VersionedContract(StoreContract):
                 thread.start()
             for thread in threads:
                 thread.join()
-            assert len(won) == 1
+            assert len(won) == 1 or (won and not self.LISTED_BY_AGE)
             assert [one.key for one in kept.list(key)] == [key]
-            assert kept.get(key) == b"%d" % won[0]
+            assert kept.get(key) in [b"%d" % number for number in won]
 
     def test_what_is_deleted_is_gone_with_all_that_lies_on_it(self, store: Store, intruder: Intruder) -> None:
         passing = Key("reserved/db/a")
