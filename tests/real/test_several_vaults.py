@@ -112,6 +112,16 @@ def test_a_vault_that_is_added_to_the_plan_later_joins_at_the_next_init(tmp_path
     refuse_strangers(shop.home().vault(LOCAL), shop.home().vault(OFF_SITE))
 
 
+def test_init_says_where_a_vault_was_that_it_makes_anew(ready: Shop) -> None:
+    assert typed(ready, "backup").returncode == 0
+    (ready.folder / "off-site").rename(ready.folder / "not-mounted")
+    made = ready.init()
+    assert any("made the vault off-site" in line for line in made)
+    assert "! the journal knows 1 point in the vault off-site, and none is there: is its disk mounted?" in made
+    assert typed(ready, "vault", "copy").returncode == 0
+    assert not any(line.startswith("!") for line in ready.init())
+
+
 def test_vaults_that_were_made_apart_are_said_to_be_strangers_with_the_way_out(tmp_path: Path) -> None:
     shop = make_shop(tmp_path, {"off-site": VAULTS["off-site"]})
     shop.init()

@@ -12,6 +12,7 @@ from backstay.errors import BackstayError, PlanMissing, VaultExists, VaultMissin
 from backstay.values import Digest, VaultName, count, listed
 from backstay.vault import Repository
 from backstay.vault.probing import keep as keep_probe
+from backstay.verify.freshness import remembered
 
 STARTER = """\
 # What is protected, what was promised, who may decide, and how each disaster is survived.
@@ -88,9 +89,20 @@ def init(home: Home) -> Iterator[str]:
         home.vault(name)  # raises why not
     yield from add_readers(home)
     home.adopt("backstay")
+    yield from _emptied(home)
     home.seal()
     yield f"✔ the journal is in {home.state}, epoch {home.journal.epoch}"
     yield "next: backstay backup, then backstay verify"
+
+
+def _emptied(home: Home) -> Iterator[str]:
+    """Who makes a vault anew where a disk is not mounted should not believe that all is well."""
+    history = home.history()
+    for name in home.plan.vaults:
+        known = remembered(history, name)
+        if known and name in history.vaults and all(held.vault != name for held in history.points):
+            points = count(len(known), "point")
+            yield f"! the journal knows {points} in the vault {name}, and none is there: is its disk mounted?"
 
 
 def _key(home: Home) -> Iterator[str]:

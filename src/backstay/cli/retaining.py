@@ -217,7 +217,8 @@ def _say_done(page: "Page", one: "Done") -> None:
     )
     if did.waits:
         backups = count(len(did.waits), "backup")
-        page.say(f"  {count(did.marked, 'pack')} marked: {backups} under way; the next run deletes them")
+        marked = count(did.marked, "pack")
+        page.say(f"  {marked} marked: {backups} under way, or killed (--expire-after); the next run deletes them")
     if did.expired:
         page.say(f"  {count(len(did.expired), 'backup')} without an end taken for dead")
     if did.locked:

@@ -116,7 +116,7 @@ def founded(store: Store) -> Founded:
     except ObjectMissing:
         raise VaultMissing(
             f"there is no vault in {store.describe()}",
-            detail=f"the place answers, and holds no object {names.HEADER!r}",
+            detail=f"no object {names.HEADER!r} is there",
             hint="compare the address with the plan, and see whether its disk is mounted; only for a new start: "
             "`backstay init`",
         ) from None
