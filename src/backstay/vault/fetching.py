@@ -5,11 +5,13 @@ chunk is hashed again, before a byte of it is handed on.
 """
 
 from collections import deque
-from collections.abc import Iterator
-from concurrent.futures import ThreadPoolExecutor
+from collections.abc import Callable, Iterator
+from concurrent.futures import Future, ThreadPoolExecutor
+from contextlib import suppress
+from time import monotonic
 from typing import NamedTuple
 
-from backstay.errors import BackstayError, Damaged, NoSuchPoint, ObjectMissing
+from backstay.errors import BackstayError, Damaged, NoSuchPoint, ObjectMissing, WrongKey
 from backstay.facts import Point
 from backstay.ports import Kind, Stored
 from backstay.vault.nodes import Chunk, Content, Item, Small, Stream, Target
@@ -20,9 +22,13 @@ from backstay.vault.trees import Tree, shown
 
 _ASKING, _AHEAD = 4, 16
 """So many at once, and so many files in advance: fewer than a shelf remembers."""
+_READERS = 8
+"""So many runs are read at once from a store that is far, for each file or batch."""
+FAR_S = 0.002
+"""A store that takes longer to answer is far: a disk of this machine is as fast one by one, and that costs less."""
 READ_BYTES = 8 << 20
 """At most this much is asked of the store at once."""
-GAP_BYTES = 32 << 10
+GAP_BYTES = 128 << 10
 """Frames with no more than this between them are read as one."""
 _AMISS = (Damaged, ObjectMissing)
 """What an index may know a way around."""
@@ -37,6 +43,8 @@ class Located(NamedTuple):
     """Which of several files that are read together."""
 
 
+Read = Callable[[], bytes]
+"""The bytes of a run, once they are there. Raises as `Shelf.read`."""
 Fetched = tuple[Located, bytes | memoryview | None]
 """A chunk and its bytes; None for zeros."""
 
@@ -46,6 +54,7 @@ class Fetching:
 
     def __init__(self, shelf: Shelf, point: Point, root: Content) -> None:
         self.point, self.shelf, self.tree = point, shelf, Tree(shelf, root)
+        self._is_far = False
         self._others = tuple(Fetching(other, point, root) for other in shelf.others)
 
     def find(self, path: str) -> Item:
@@ -118,10 +127,44 @@ class Fetching:
                 yield located, None
             else:
                 raise self._contradiction()
-        for run in runs(sorted(places)):
-            yield from self._fetch_anywhere(run, places) if self._others else self._fetch_run(run, places)
+        for run, read in self._reading(list(runs(sorted(places)))):
+            yield from (self._fetch_anywhere if self._others else self._fetch_run)(run, places, read)
 
-    def _fetch_anywhere(self, run: list[Place], places: dict[Place, list[Located]]) -> Iterator[Fetched]:
+    def _reading(self, every: list[list[Place]]) -> Iterator[tuple[list[Place], Read | None]]:
+        """Each run, and who has its bytes: nobody yet, where the store is near. Else the next ones are read meanwhile,
+        up to READ_BYTES in all: after many backups, what lies side by side in a file lies in many packs."""
+        left = deque(every)
+        while left and not (self._is_far and len(left) > 1 and self.shelf in self.shelf.asked()):
+            yield left.popleft(), None
+        if not left:
+            return
+        asked, asked_bytes, pack = deque[tuple[list[Place], Future[bytes]]](), 0, b""
+        pool = ThreadPoolExecutor(min(len(left), _READERS), thread_name_prefix="backstay-read")
+        try:
+            while left or asked:
+                while left and (not asked or asked_bytes + _span(left[0]) <= READ_BYTES):
+                    run = left.popleft()
+                    asked.append((run, pool.submit(self._read, run, opens=run[0].pack != pack)))
+                    asked_bytes, pack = asked_bytes + _span(run), run[0].pack
+                run, future = asked.popleft()
+                yield run, future.result
+                asked_bytes -= _span(run)
+        finally:
+            pool.shutdown(cancel_futures=True)
+
+    def _read(self, run: list[Place], *, opens: bool = False) -> bytes:
+        """`opens`: the key of the pack is asked for, too, so that nobody has to wait for it later."""
+        began = monotonic()
+        data = self.shelf.read(run[0], run[0].offset, _span(run))
+        self._is_far = self._is_far or monotonic() - began > FAR_S + len(data) / 1e9
+        if opens:
+            with suppress(*_AMISS, WrongKey):  # whoever opens the frames meets it again
+                self.shelf.data_cipher(run[0])
+        return data
+
+    def _fetch_anywhere(
+        self, run: list[Place], places: dict[Place, list[Located]], read: Read | None
+    ) -> Iterator[Fetched]:
         """What one vault cannot give comes from the next. Each chunk is verified, whoever has it. Raises what the
         nearest met."""
         left = {place: list(places[place]) for place in run}
@@ -130,7 +173,7 @@ class Fetching:
         for fetching in (one for one in (self, *self._others) if one.shelf in asked):
             wanted = {place: list(located) for place, located in left.items() if located}
             try:
-                for located, data in fetching._fetch_run(list(wanted), wanted):
+                for located, data in fetching._fetch_run(list(wanted), wanted, read if fetching is self else None):
                     left[_place_of(located)].remove(located)
                     yield located, data
                 return
@@ -140,10 +183,12 @@ class Fetching:
         assert first is not None, "somebody was asked"
         raise first
 
-    def _fetch_run(self, run: list[Place], places: dict[Place, list[Located]]) -> Iterator[Fetched]:
+    def _fetch_run(
+        self, run: list[Place], places: dict[Place, list[Located]], read: Read | None = None
+    ) -> Iterator[Fetched]:
         start = run[0].offset
         try:
-            data = memoryview(self.shelf.read(run[0], start, run[-1].offset + run[-1].length - start))
+            data = memoryview(read() if read else self._read(run))
         except _AMISS as error:
             if self.shelf.unveiled(self.shelf.data_key(run[0])):
                 yield from self._fetch_run(run, places)
@@ -198,6 +243,10 @@ class Fetching:
             detail=f"{error.message}; {error.detail}" if error.detail else error.message,
             hint=error.hint or "restore an older point, or the same one from another vault",
         )
+
+
+def _span(run: list[Place]) -> int:
+    return run[-1].offset + run[-1].length - run[0].offset
 
 
 def _place_of(located: Located) -> Place:

@@ -5,7 +5,9 @@ listed is immutable, so what was opened once is kept.
 """
 
 import secrets
+import threading
 from collections.abc import Iterator, Mapping
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
 from datetime import datetime
 from typing import Any, NamedTuple
@@ -35,6 +37,8 @@ from backstay.vault.uses import PackList, Uses, read_pack_lists
 from backstay.vault.walking import walked
 from backstay.vault.writer import Reservation, Writing
 
+_ASKING = 8
+"""So many points are read at once: a store that is far away answers each question in its own time."""
 _BYTES_READ = "B01"
 """The check of `verify.CODES` that says whether every byte of a point could be read back."""
 
@@ -60,6 +64,8 @@ class Repository:
         self.name, self.store, self.opened = name, store, opened
         self._keys = keys
         self._boxes: dict[Key, Box] = {}
+        self._turn = threading.Lock()
+        """Of whoever opens a box: it may teach us signers."""
         self._statements: frozenset[str] = frozenset()
         self.passed_over = {one.key: one.why for one in opened.passed_over}
         """What counts for nothing, by its key, and why: met while opening, or among proofs and holds."""
@@ -166,13 +172,20 @@ class Repository:
         """The points that can be read, oldest first, and what is wrong with the others: on the day of the disaster
         one damaged point must not hide those that are sound."""
         found, damaged = list[Point](), list[BackstayError]()
-        for key in self._sealed_keys(component):
-            try:
-                if (sealed := self.sealed_at(key)) is not None:
-                    found.append(sealed.point)
-            except (Damaged, ObjectMissing, WrongKey) as error:
-                damaged += [] if self._has_gone(key, error) else [error]
+        keys = self._sealed_keys(component)
+        with ThreadPoolExecutor(_ASKING, thread_name_prefix="backstay-points") as pool:
+            for key, met in zip(keys, pool.map(self._tried, keys)):
+                if isinstance(met, Sealed):
+                    found.append(met.point)
+                elif met is not None and not self._has_gone(key, met):
+                    damaged.append(met)
         return sorted(found, key=_age), damaged
+
+    def _tried(self, key: Key) -> Sealed | BackstayError | None:
+        try:
+            return self.sealed_at(key)
+        except (Damaged, ObjectMissing, WrongKey) as error:
+            return error
 
     def _has_gone(self, key: Key, error: BackstayError) -> bool:
         """Whether what was listed a moment ago was ended since, and is nothing to complain of."""
@@ -345,12 +358,13 @@ class Repository:
 
     def _opened_box(self, key: Key, data: bytes) -> Box:
         letter = names.is_letter(key)
-        try:
-            return open_box(self.opened, key, data, letter=letter)
-        except BackstayError:
-            if not self._learn_signers():
-                raise
-            return open_box(self.opened, key, data, letter=letter)
+        with self._turn:
+            try:
+                return open_box(self.opened, key, data, letter=letter)
+            except BackstayError:
+                if not self._learn_signers():
+                    raise
+                return open_box(self.opened, key, data, letter=letter)
 
     def _learn_signers(self) -> bool:
         """Whether somebody was enrolled or retired since we last looked. One listing for each box that does not count:
