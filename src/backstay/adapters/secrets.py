@@ -7,7 +7,8 @@ Which files are refused. A file that others may *write* is refused anywhere: who
 another server. A file that others may *read* is refused where somebody could put that right (`chmod o=`), as ssh does
 with its keys. On a read-only mount nobody can: there Docker (`/run/secrets`, 0444) and Kubernetes (volumes, 0644)
 hand out secrets to a container of one user, and the mode says nothing. Readable by the group is how a service account
-shares one with its operators, and is accepted.
+shares one with its operators, and is accepted. The key of a vault is refused: no server is asked with one, and a plan
+that a thief sealed with a host's key could name it in an address of his own.
 """
 
 import os
@@ -18,6 +19,7 @@ from pathlib import Path
 from backstay.errors import SecretMissing
 from backstay.plan import Ref, Space
 
+_KEYS_OF_VAULTS = ("AGE-SECRET-KEY-1", "BACKSTAY-WRITER-KEY-1")
 LARGEST_BYTES = 64 << 10
 """Longer is no password, token or key, but the wrong file."""
 
@@ -64,6 +66,11 @@ class EnvironmentAndFiles:
             text = data.decode()
         except UnicodeDecodeError:
             raise SecretMissing(f"{ref} cannot be read as text", detail=f"{path} is not UTF-8") from None
+        if any(key in text for key in _KEYS_OF_VAULTS):
+            raise SecretMissing(
+                f"{ref} is not used: it is the key of a vault, and no secret of the plan",
+                detail=f"the file {path} opens every backup; nothing that the plan names has a use for it",
+            )
         text = text.removesuffix("\n").removesuffix("\r")
         if not text or "\0" in text:
             raise SecretMissing(
