@@ -8,7 +8,7 @@ relied upon as soon as it is there.
 """
 
 import sqlite3
-from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
+from collections.abc import Collection, Iterable, Iterator, Mapping
 from contextlib import closing, suppress
 from dataclasses import dataclass, field
 
@@ -56,8 +56,7 @@ def write_index(
     store: Store, opened: Opened, keys: Keyring, component: ComponentName, pieces: Iterable[Piece],
     change: Change = Change(),
 ) -> int:  # fmt: skip
-    """A new generation with `pieces`, and its number. When this returns it is durable, and the newest there is. For
-    whoever holds a reservation: a pruner sweeps what is not finished when nobody does.
+    """A new generation with `pieces`, and its number. When this returns it is durable, and the newest there is.
     Raises Lapsed when others are always faster."""
     desk = _Desk(store, opened, keys, component, anew=change.anew)
     with closing(sqlite3.connect("", isolation_level=None)) as spool:  # a file without a name: no memory
@@ -117,17 +116,21 @@ def _dropped(before: Generation | None, moves: Mapping[bytes, tuple[bytes, ...]]
     return had - {pack for packs in moves.values() for pack in packs}
 
 
-def sweep_index(store: Store, opened: Opened, component: ComponentName, *, quiet: Callable[[], bool]) -> Iterator[Key]:
-    """Objects of generations that count no more, each `complete` last: those below the newest that is complete; and
-    when it is `quiet`, because nobody has a reservation, those that were never finished."""
-    # In this order: whoever began what is listed had reserved before, and had completed it before that ended.
-    keys = [listed.key for listed in store.list(f"index/{component}/")]
-    nobody_writes = quiet()
+def is_any_unfinished(store: Store, opened: Opened, component: ComponentName) -> bool:
+    """Whether somebody began a generation above the newest one, and died or is at it still."""
+    begun = max(numbers(store, component), default=0)
     found = newest(store, opened, component)
-    newest_number = found.number if found else 0
+    return begun > (found.number if found else 0)
+
+
+def sweep_index(store: Store, opened: Opened, component: ComponentName) -> Iterator[Key]:
+    """Objects of generations that count no more, each `complete` last: those below the newest that is complete. What is
+    above it may be completed at any time, by somebody whom everybody takes for dead."""
+    keys = [listed.key for listed in store.list(f"index/{component}/")]
+    found = newest(store, opened, component)
     for key in sorted(keys, key=lambda key: key.endswith("/complete")):
         number = number_of(key)
-        if number is not None and (number < newest_number or (nobody_writes and number > newest_number)):
+        if number is not None and found is not None and number < found.number:
             yield key
 
 

@@ -21,7 +21,7 @@ from backstay.errors import Damaged, Lapsed, NotPruned, ObjectLocked, ObjectMiss
 from backstay.ports import Key, locking
 from backstay.values import ComponentName, PointId, count, say_span
 from backstay.vault import names
-from backstay.vault.generations import Change, sweep_index, write_index
+from backstay.vault.generations import Change, is_any_unfinished, sweep_index, write_index
 from backstay.vault.living import Seen, key_of, look
 from backstay.vault.marks import Mark, marks, put_mark, put_waits, remove_mark, sweep_waits
 from backstay.vault.moving import Moved, move, reserving
@@ -220,8 +220,11 @@ class _Run:
         if forget:
             missing = {new for targets in seen.moves.values() for new in targets} - seen.present.keys()
             change = Change(forget=forget, gone=missing)
-            with reserving(self._vault, self._component, "an index"):
-                write_index(self._store, self._opened, self._keys, self._component, (), change)
+            self._write(change)
+
+    def _write(self, change: Change) -> None:
+        with reserving(self._vault, self._component, "an index"):
+            write_index(self._store, self._opened, self._keys, self._component, (), change)
 
     def _covered(self, mark: Mark, seen: Seen) -> set[bytes]:
         """Moved packs of which nobody needs the old object: every live point that lists one was looked at, or has all
@@ -267,7 +270,9 @@ class _Run:
     # ── what is left over ──
 
     def _sweep(self) -> None:
-        for key in sweep_index(self._store, self._opened, self._component, quiet=lambda: not self._open()):
+        if not self._open() and is_any_unfinished(self._store, self._opened, self._component):
+            self._write(Change())  # one above them closes them, also to those who wake up
+        for key in sweep_index(self._store, self._opened, self._component):
             self._delete_object(key)
         sweep_waits(self._store, self._component)
         sealed = {listed.key for listed in self._store.list(names.points(self._component))}
