@@ -113,11 +113,12 @@ def say_points(page: "Page", home: "Home", rows: "Sequence[PointRow]") -> None:
     now = home.clock.now()
     several = len(home.vaults) > 1
     # What was stored for it is of one vault: where there are several, their names need the room.
-    last = "vaults" if several else "stored"
     sides = {"age": "right", "size": "right", "stored": "right"}
-    shown = ["point", "component", "data until", "age", "size", "proof", last]
     if page.out.width < _WIDE:
-        shown = ["point", "component", "data until", "proof", "vaults" if several else "size"]
+        more = ["proof", "vaults"] if several else ["size", "proof"]
+    else:
+        more = ["age", "size", *(["proof", "vaults"] if several else ["stored", "proof"])]
+    shown = ["point", "component", "data until", *more]
     cells = (
         {"point": r.point.id, "component": r.point.component, "data until": local(r.point.moment),
          "age": _age(now - r.point.moment), "size": say_size(r.point.size_bytes), "proof": r.proof,
