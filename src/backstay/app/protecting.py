@@ -90,15 +90,23 @@ def _take_somewhere(home: Home, component: Component, full: bool, screen: Screen
     """Into the first of its vaults, in the plan's order; the next one takes over from one that is away or full."""
     passed_over: list[tuple[VaultName, BackstayError]] = []
     for vault in home.plan.vaults_of(component):
-        taking = _Taking(home, component, vault, full)
-        with screen(f"taking {component.name} into {vault}") as progress:
-            result = _attempt(partial(taking.run, progress))
+        taking, result = _take_into(home, component, vault, full, screen)
+        if isinstance(result, Lapsed):  # a pruner got in between: the next one sees what it left
+            taking, result = _take_into(home, component, vault, full, screen)
         if not isinstance(result, BackstayError) or not taking.is_about_the_vault(result):
             return Came(component.name, vault, result, tuple(passed_over))
         passed_over.append((vault, result))
     # Nobody took it: the first one is what the plan asks for, and the others are said with it.
     (first, error), *others = passed_over
     return Came(component.name, first, error, tuple(others))
+
+
+def _take_into(
+    home: Home, component: Component, vault: VaultName, full: bool, screen: Screen
+) -> "tuple[_Taking, PointTaken | Proof | BackstayError]":
+    taking = _Taking(home, component, vault, full)
+    with screen(f"taking {component.name} into {vault}") as progress:
+        return taking, _attempt(partial(taking.run, progress))
 
 
 def _unsupported(home: Home, component: Component) -> BackstayError:

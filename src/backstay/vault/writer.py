@@ -8,9 +8,10 @@ reservation have one winner.
 import os
 import threading
 from collections.abc import Callable, Iterable, Iterator, Sized
+from contextlib import suppress
 from dataclasses import dataclass
 
-from backstay.errors import Lapsed
+from backstay.errors import BackstayError, Lapsed
 from backstay.facts import Point
 from backstay.facts.stored import point as point_shape
 from backstay.ports import Entry, Progress, Sealing, Store, locking, unwatched
@@ -78,6 +79,9 @@ class Writing:
         self._spool.close()
         if not self._sealing:
             self._outbox.discard()
+            # The reservation last: no pruner need wait two days for a backup that is known to have failed.
+            with suppress(BackstayError):
+                self._store.delete(names.reserved(self._reservation.component, self.id))
 
     def add(self, entries: Iterable[Entry], progress: Progress = unwatched) -> None:
         assert not self._closed, "this point is sealed, abandoned, or failed"
