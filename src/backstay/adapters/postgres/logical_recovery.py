@@ -104,10 +104,15 @@ def alone(db: Connection, names: Names, acting: Acting) -> Generator[None]:
     key = int.from_bytes(hashlib.sha256(f"backstay\n{names.name}".encode()).digest()[:8], "big", signed=True)
     if not one(db, "SELECT pg_try_advisory_lock(%s)", key)[0]:
         raise RunBusy(f"somebody else recovers the database {names.name} now", hint="wait until it has ended")
-    told = note_of(db, names.beside) or note_of(db, names.name) or {}
-    if told.get("run") == acting.run and int(str(told.get("epoch", 0))) > acting.epoch:
-        raise RunBusy(f"another driver of run {acting.run} has taken over", hint="let it go on")
-    yield
+    try:
+        told = note_of(db, names.beside) or note_of(db, names.name) or {}
+        if told.get("run") == acting.run and int(str(told.get("epoch", 0))) > acting.epoch:
+            raise RunBusy(f"another driver of run {acting.run} has taken over", hint="let it go on")
+        yield
+    finally:
+        # The end of the session frees it too, but when the server comes to it: the next step may be there before.
+        with contextlib.suppress(errors.Error):
+            db.execute("SELECT pg_advisory_unlock(%s)", (key,))
 
 
 def note_of(db: Connection, name: str) -> dict[str, object] | None:
