@@ -179,7 +179,7 @@ class FolderStore:
             case errno.ENOSPC | errno.EDQUOT:
                 return DiskFull(
                     f"no room left in {self._root}",
-                    detail=f"needed {_needed(parts)} beside what else is being written, {self._free()}; what was "
+                    detail=f"needed {_needed(parts)}, {self._free()}, beside what else is being written; what was "
                     "written of it is removed again",
                     hint="make room there, or let an older point expire, and run the backup again",
                 )
