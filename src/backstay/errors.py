@@ -5,7 +5,8 @@ Every error says what happened, what is known and what to try. `code` is both th
 runbooks hold on to them. `docs/reference/errors.md` has a page for each, and a test compares the two.
 
 Codes by tens: 2 the command line, 1x the plan, 2x the vault, 3x points and targets, 4x databases and tools, 5x the
-journal, 6x runs, 7x stores and what is done with a whole vault. 0 is success, 1 is a defect in Backstay itself.
+journal, 6x runs, 7x stores and what is done with a whole vault, 8x PostgreSQL's log. 0 is success, 1 a defect in
+Backstay itself.
 """
 
 
@@ -363,6 +364,21 @@ class VaultBehind(BackstayError):
     """The vault shows an older state than somebody remembers."""
 
     code = 79
+
+
+# ── 8x: the write-ahead log ──────────────────────────────────────────────────────────────────────
+
+
+class WalConflict(BackstayError):
+    """Other bytes are kept already for the same place in the log: two clusters write as one, or history was forked."""
+
+    code = 80
+
+
+class Unreachable(BackstayError):
+    """No point and no log that are kept lead to the moment that was asked for."""
+
+    code = 81
 
 
 class Cancelled(BackstayError):

@@ -11,7 +11,6 @@ from hypothesis import strategies as st
 from backstay.adapters.postgres.control import crc32c, poisoned, read_control, whole_control
 from backstay.adapters.postgres.layout import LiveFile, left_out
 from backstay.adapters.postgres.logical_recovery import Names
-from backstay.adapters.postgres.lsn import Lsn, lsn, say_lsn, segment_name, segments, wrong_with_segment
 from backstay.adapters.postgres.rebuild import missing_roles
 from backstay.adapters.postgres.session import environment, parse
 from backstay.adapters.postgres.source import options_of
@@ -26,6 +25,7 @@ from backstay.errors import (
     SourceUnsuitable,
     ToolFailed,
 )
+from backstay.lsn import Lsn, lsn, say_lsn, segment_name, segments, wrong_with_segment
 from backstay.processes import Command
 
 MIB = 1 << 20

@@ -24,7 +24,6 @@ from backstay.adapters.postgres import catalogue
 from backstay.adapters.postgres.answers import ask_within
 from backstay.adapters.postgres.control import whole_control
 from backstay.adapters.postgres.layout import Listing, LiveFile, bytes_entry, file_entry
-from backstay.adapters.postgres.lsn import Lsn, lsn, say_lsn, segments, wrong_with_segment
 from backstay.adapters.postgres.place import PostgresPlace
 from backstay.adapters.postgres.session import Connection, first_line, one, session
 from backstay.adapters.postgres.source import (
@@ -37,6 +36,7 @@ from backstay.adapters.postgres.source import (
     tablespaces,
 )
 from backstay.errors import AccessDenied, BackstayError, SourceUnsuitable
+from backstay.lsn import Lsn, lsn, say_lsn, segments, wrong_with_segment
 from backstay.ports import Clock, Cutter, Entry, Kind, PointWriter, Progress, Sealing, Taken, Vanished, unwatched
 from backstay.values import LineageId, count
 

@@ -26,7 +26,6 @@ from backstay.adapters.postgres.laying import (
     room,
 )
 from backstay.adapters.postgres.layout import MARK
-from backstay.adapters.postgres.lsn import lsn
 from backstay.adapters.postgres.place import PostgresPlace
 from backstay.adapters.postgres.private import PrivateServer, control_data, need_server
 from backstay.adapters.postgres.programs import Programs, find, hand_over
@@ -45,6 +44,7 @@ from backstay.errors import (
     TargetNotEmpty,
 )
 from backstay.facts import CannotTell, DidNot, Happened, Outcome, Sight, Succeeded
+from backstay.lsn import lsn
 from backstay.ports import Acting, Clock, PointReader
 from backstay.values import stamp
 

@@ -10,7 +10,6 @@ from backstay.adapters.postgres.answers import PostgresAnswers
 from backstay.adapters.postgres.checks import Checking, Said, Tier, failed, passed
 from backstay.adapters.postgres.laying import Ground, Physical, lay, refuse_new_tablespaces
 from backstay.adapters.postgres.litter import registered
-from backstay.adapters.postgres.lsn import lsn
 from backstay.adapters.postgres.place import PostgresPlace
 from backstay.adapters.postgres.private import PrivateServer, need_server
 from backstay.adapters.postgres.programs import find, ourselves
@@ -18,6 +17,7 @@ from backstay.adapters.postgres.session import one
 from backstay.adapters.postgres.starting import libraries_to_keep
 from backstay.errors import PointRefuted, ToolFailed
 from backstay.facts import CheckResult
+from backstay.lsn import lsn
 from backstay.ports import Clock, PointReader, Progress, unwatched
 from backstay.processes import Command, run
 from backstay.values import count, listed, say_span

@@ -1,0 +1,65 @@
+"""The write-ahead log in a vault: kept as it comes, read as it is replayed."""
+
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Protocol
+
+from backstay.lsn import Lsn
+from backstay.reach import Stretch
+
+
+@dataclass(frozen=True, slots=True)
+class Piece:
+    """Log that is about to be kept: `data` begins at `start`. `since` and `until`: the server's clock when its first
+    and its last byte were sent; None where nobody said (an archived segment)."""
+
+    system: int
+    timeline: int
+    start: Lsn
+    data: bytes
+    segment_bytes: int
+    """Of the cluster; never assumed."""
+    major: int
+    """Of the server."""
+    since: datetime | None = None
+    until: datetime | None = None
+
+
+class WalShelf(Protocol):
+    """The log of every cluster that one vault has.
+
+    `keep` returns when the bytes are durable: what it returned for may be confirmed to a server, which then forgets
+    them. The same bytes again are no error; *other* bytes for the same place are (another cluster writes here, or
+    history was forked): they raise WalConflict, and nothing is written.
+    """
+
+    def keep(self, piece: Piece) -> Stretch:
+        """Raises WalConflict, StoreUnreachable, AccessDenied, DiskFull, WrongKey."""
+        ...
+
+    def keep_history(self, system: int, timeline: int, text: bytes) -> None:
+        """`<timeline>.history`, as the server has it. Kept before any byte of its timeline: without it a recovery
+        stops on the old one, and says nothing. Raises WalConflict for another text."""
+        ...
+
+    def systems(self) -> list[int]:
+        """Clusters with log here, by listing."""
+        ...
+
+    def stretches(self, system: int, timeline: int | None = None) -> list[Stretch]:
+        """By timeline and start. By listing alone: no object is opened."""
+        ...
+
+    def histories(self, system: int) -> Mapping[int, bytes]:
+        """Every history that is here, by its timeline; signatures checked. Raises Damaged."""
+        ...
+
+    def read(self, system: int, timeline: int, start: Lsn, end: Lsn) -> Iterator[bytes]:
+        """Exactly the bytes from `start` up to `end`, in pieces of up to a few MiB, over as many stretches as needed,
+        each verified. Raises ObjectMissing where there is a gap, naming the place; Damaged, WrongKey."""
+        ...
+
+    def spans(self, system: int, timeline: int) -> Iterator[tuple[Stretch, datetime | None, datetime | None]]:
+        """Each stretch with `since` and `until` of its piece: opens only the head of each object."""
+        ...
