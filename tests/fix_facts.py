@@ -8,7 +8,8 @@ from hypothesis import strategies as st
 
 from backstay.facts import Fact
 from backstay.facts.stored import FACTS
-from backstay.plan import Json, Ref, Request, Template
+from backstay.lsn import Lsn
+from backstay.plan import AtLsn, AtRestorePoint, AtTime, AtXid, Json, Latest, Ref, Request, Target, Template
 from backstay.values import Between
 
 texts = st.text(max_size=8)
@@ -22,6 +23,19 @@ json_bodies: st.SearchStrategy[Json] = st.recursive(
 )
 
 
+# What PostgreSQL could be asked for: names of its restore points, numbers of its transactions.
+_names = st.from_regex(r"[a-z][a-z0-9 _'.-]{0,20}[a-z0-9]", fullmatch=True)
+targets: st.SearchStrategy[Target] = st.builds(
+    Target,
+    st.builds(Latest)
+    | st.builds(AtTime, moments, st.booleans())
+    | st.builds(AtLsn, st.integers(0, (1 << 64) - 1).map(Lsn), st.booleans())
+    | st.builds(AtXid, st.integers(3, (1 << 64) - 1), st.booleans())
+    | st.builds(AtRestorePoint, _names.filter(lambda name: " on timeline " not in name)),
+    st.none() | st.integers(1, 0xFFFFFFFF),
+)
+
+
 def _between(one: datetime, other: datetime, source: str) -> Between:
     return Between(min(one, other), max(one, other), source)
 
@@ -32,6 +46,7 @@ def _register() -> None:
         timedelta: st.timedeltas(timedelta(-999), timedelta(99_999)),
         Decimal: decimals,
         Template: templates,
+        Target: targets,
         Between: st.builds(_between, moments, moments, texts),
     }
     for kind, strategy in plain.items():

@@ -8,8 +8,9 @@ import pytest
 
 from backstay.adapters.memory.clock import MemoryClock
 from backstay.adapters.memory.vault import MemoryVault
-from backstay.errors import BackstayError, Cancelled, Damaged, SourceDown, TargetAlive, TargetNotEmpty
+from backstay.errors import BackstayError, Cancelled, Damaged, NotSupported, SourceDown, TargetAlive, TargetNotEmpty
 from backstay.facts import DidNot, Happened, Point, Succeeded
+from backstay.plan import Latest, Target
 from backstay.ports import Acting, Keeper
 from backstay.values import RunId, from_stamp
 from fix_memory import acting
@@ -64,6 +65,9 @@ FIRST, SECOND = RunId("run-1"), RunId("run-2")
 
 
 class KeeperContract:
+    has_log = False
+    """Whether points of this kind can go on to a target over a log."""
+
     @pytest.fixture
     def site(self, tmp_path: Path) -> KeptSite:
         raise NotImplementedError
@@ -224,6 +228,20 @@ class KeeperContract:
         with pytest.raises((TargetAlive, TargetNotEmpty)):
             site.keeper(unheard).restore(vault.open(point.id), acting(), beside=False)
         assert site.content() == before
+
+    def test_what_has_no_log_is_not_taken_to_a_target(self, site: KeptSite, vault: MemoryVault, tmp_path: Path) -> None:
+        if self.has_log:
+            pytest.skip("this kind has a log to replay")
+        point, before, target = self.take(site, vault), site.content(), Target(Latest())
+        with pytest.raises(NotSupported):
+            site.keeper(unheard).restore(vault.open(point.id), acting(), target=target)
+        with (
+            pytest.raises(NotSupported),
+            site.keeper(unheard).sandbox(vault.open(point.id), tmp_path / "sandbox", target=target),
+        ):
+            pass
+        assert site.content() == before
+        assert isinstance(site.keeper(unheard).look_restored(acting()), DidNot)
 
     def test_an_older_lease_of_the_same_run_is_refused(self, site: KeptSite, vault: MemoryVault) -> None:
         point = self.take(site, vault)

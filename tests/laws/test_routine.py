@@ -26,6 +26,7 @@ from backstay.errors import (
     ToolMissing,
 )
 from backstay.facts import CheckResult, NotVerified, PointTaken, Proven, Refuted, RoutineBegan, RoutineFailed, Verdict
+from backstay.plan import Target
 from backstay.ports import (
     Answer,
     Cutter,
@@ -37,6 +38,7 @@ from backstay.ports import (
     Sealing,
     Stored,
     Taken,
+    WalShelf,
     unwatched,
 )
 from backstay.values import LineageId, PointId, RunId
@@ -215,7 +217,15 @@ class OneFile:
         return Taken(Sealing(LineageId("inc-1"), "copy", now, now, None, "not known"))
 
     @contextmanager
-    def sandbox(self, point: PointReader, folder: Path, progress: Progress = unwatched) -> Generator["OneFile"]:
+    def sandbox(
+        self,
+        point: PointReader,
+        folder: Path,
+        progress: Progress = unwatched,
+        *,
+        target: Target | None = None,
+        log: WalShelf | None = None,
+    ) -> Generator["OneFile"]:
         self.entered = True
 
         def place(stored: Stored) -> Path | None:

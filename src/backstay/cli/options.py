@@ -2,9 +2,12 @@
 
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 from cyclopts import Parameter
+
+if TYPE_CHECKING:
+    from backstay.plan import Target
 
 
 @Parameter(name="*")
@@ -37,3 +40,70 @@ class Failed(Exception):
     def __init__(self, code: int) -> None:
         super().__init__(code)
         self.code = code
+
+
+@Parameter(name="*")
+@dataclass(frozen=True)
+class Until:
+    """How far a recovery goes on from its point. Nothing given: to the end of the point itself."""
+
+    at: str | None = None
+    """Recover to this moment, like 2026-11-28T02:00:00Z: every transaction that had committed by then."""
+
+    lsn: str | None = None
+    """Recover to this place in the log, like 0/3000028."""
+
+    restore_point: str | None = None
+    """Recover to a named restore point, as `pg_create_restore_point` made it."""
+
+    xid: str | None = None
+    """Recover to the end of this transaction."""
+
+    latest: Annotated[bool, Parameter(negative="")] = False
+    """Recover to the end of the log that is kept."""
+
+    before: Annotated[bool, Parameter(negative="")] = False
+    """Leave out what lies exactly at --at, --lsn or --xid."""
+
+    timeline: int | None = None
+    """Follow this timeline. Default: the newest that the log knows of."""
+
+    def target(self) -> "Target | None":
+        """Raises Usage."""
+        from backstay.errors import Usage
+        from backstay.plan import parse_target
+
+        given = {
+            "--at": self.at,
+            "--lsn": self.lsn,
+            "--restore-point": None if self.restore_point is None else f"restore-point {self.restore_point}",
+            "--xid": None if self.xid is None else f"xid {self.xid}",
+            "--latest": "latest" if self.latest else None,
+        }
+        said = {flag: text for flag, text in given.items() if text is not None}
+        if len(said) > 1:
+            raise Usage(f"{' and '.join(said)} name two targets", detail="nothing was started", hint="keep one of them")
+        if not said:
+            if self.before or self.timeline is not None:
+                raise Usage("--before and --timeline go with a target", hint="add --at, --lsn, --xid or --latest")
+            return None
+        before = "before " if self.before else ""
+        on = "" if self.timeline is None else f" on timeline {self.timeline}"
+        try:
+            target = parse_target(f"{before}{next(iter(said.values()))}{on}")
+        except ValueError as error:
+            raise Usage(str(error), detail="nothing was started") from None
+        flag, text = next(iter(said.items()))
+        if type(target.until).__name__ != _KINDS[flag] or target.timeline != self.timeline:
+            raise Usage(f"{text!r} is nothing for {flag}", detail="nothing was started")
+        return target
+
+
+_KINDS = {
+    "--at": "AtTime",
+    "--lsn": "AtLsn",
+    "--restore-point": "AtRestorePoint",
+    "--xid": "AtXid",
+    "--latest": "Latest",
+}
+OWN_END = Until()

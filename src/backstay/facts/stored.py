@@ -45,9 +45,12 @@ from backstay.plan import (
     Smoke,
     Space,
     Step,
+    Target,
     Tell,
     Template,
     Wait,
+    parse_target,
+    spell,
 )
 from backstay.values import Between
 
@@ -114,6 +117,8 @@ def _read_json(stored: Any) -> Json:
 
 json_body: Shape[Json] = Shape(_write_json, _read_json)
 between: Shape[Between] = record(Between, earliest=moment, latest=moment, source=text)
+target: Shape[Target] = Shape(spell, lambda stored: parse_target(text.read(stored)))
+"""As its one line of text (`plan.targets`)."""
 objectives: Shape[Objectives] = record(Objectives, rto=maybe(span), rpo=maybe(span), availability=maybe(decimal))
 
 # ── points and proofs (also the form in which the vault seals them) ──────────────────────────────
@@ -149,8 +154,8 @@ request: Shape[Request] = record(
 verb: Shape[Any] = tagged("verb", {
     "scale": (Scale, record(Scale, workload=text, kind=one_of("process", "deployment"), to=maybe(whole))),
     "preserve": (Preserve, record(Preserve, component=text, within=span, required=flag)),
-    "choose": (Choose, record(Choose, component=text, origin=text)),
-    "restore": (Restore, record(Restore, component=text, beside=flag)),
+    "choose": (Choose, record(Choose, component=text, origin=text, target=maybe(target))),
+    "restore": (Restore, record(Restore, component=text, beside=flag, target=maybe(target))),
     "ask": (Ask, record(Ask, component=text)),
     "smoke": (Smoke, record(Smoke, checks=many(text))),
     "command": (RunCommand, record(RunCommand, argv=many(template), env=mapping(template))),

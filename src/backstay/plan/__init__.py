@@ -64,6 +64,16 @@ from backstay.plan.procedure import Step as Step
 from backstay.plan.procedure import Tell as Tell
 from backstay.plan.procedure import Verb as Verb
 from backstay.plan.procedure import Wait as Wait
+from backstay.plan.targets import AtLsn as AtLsn
+from backstay.plan.targets import AtRestorePoint as AtRestorePoint
+from backstay.plan.targets import AtTime as AtTime
+from backstay.plan.targets import AtXid as AtXid
+from backstay.plan.targets import Latest as Latest
+from backstay.plan.targets import Target as Target
+from backstay.plan.targets import Until as Until
+from backstay.plan.targets import parse_target as parse_target
+from backstay.plan.targets import say_target as say_target
+from backstay.plan.targets import spell as spell
 from backstay.plan.whole import Excluded as Excluded
 from backstay.plan.whole import Plan as Plan
 from backstay.plan.whole import System as System

@@ -7,6 +7,7 @@ from enum import Enum
 from typing import Literal
 
 from backstay.plan.parts import Request
+from backstay.plan.targets import Target
 from backstay.plan.wording import Objectives, Schedule, Template
 from backstay.values import (
     ComponentName,
@@ -40,6 +41,8 @@ class Choose:
     component: ComponentName
     origin: Literal["proven", "newest", "clean"] | str = "proven"
     """Or the id of a point."""
+    target: Target | None = None
+    """The restore goes on to here from the point, over the log: so the point lies before it. None: its own end."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -47,6 +50,8 @@ class Restore:
     component: ComponentName
     beside: bool = True
     """Restored beside the old one, asked, then swapped by rename."""
+    target: Target | None = None
+    """How far the log is replayed. None: the point's own end."""
 
 
 @dataclass(frozen=True, slots=True)

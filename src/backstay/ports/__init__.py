@@ -50,3 +50,4 @@ from backstay.ports.world import Seen as Seen
 from backstay.ports.world import Taken as Taken
 from backstay.ports.world import Workloads as Workloads
 from backstay.ports.world import World as World
+from backstay.ports.world import refuse_target as refuse_target

@@ -12,10 +12,12 @@ from decimal import Decimal
 from pathlib import Path
 from typing import Literal, Protocol
 
+from backstay.errors import NotSupported
 from backstay.facts import CheckResult, Outcome, Sight
-from backstay.plan import Check, Ref, Step
+from backstay.plan import Check, Ref, Step, Target, say_target
 from backstay.ports.clock import Progress, unwatched
 from backstay.ports.points import PointReader, PointWriter, Sealing
+from backstay.ports.wal import WalShelf
 from backstay.values import RunId, StepId
 
 
@@ -119,10 +121,17 @@ class Keeper(Protocol):
         ...
 
     def sandbox(
-        self, point: PointReader, folder: Path, progress: Progress = unwatched
+        self,
+        point: PointReader,
+        folder: Path,
+        progress: Progress = unwatched,
+        *,
+        target: Target | None = None,
+        log: WalShelf | None = None,
     ) -> AbstractContextManager[Answers]:
         """Restore `point` below `folder` (empty, 0700, on a disk with room) into a throw-away place: no way out to the
         network, no archive, no jobs. Entering it restores and starts; leaving it stops and erases, whatever happened.
+        `target` and `log` as in `restore`.
         """
         ...
 
@@ -132,15 +141,37 @@ class Keeper(Protocol):
 
     def look_preserved(self, acting: Acting) -> Sight: ...
 
-    def restore(self, point: PointReader, acting: Acting, *, beside: bool = True) -> Outcome:
+    def restore(
+        self,
+        point: PointReader,
+        acting: Acting,
+        *,
+        beside: bool = True,
+        target: Target | None = None,
+        log: WalShelf | None = None,
+    ) -> Outcome:
         """Bring `point` back at the site, beside the old one (which is kept aside), start it, make sure that it has
         come up with everything replayed, then swap by rename. Refuses TargetAlive, TargetNotEmpty. Gives
-        `newest` (an RFC 3339 moment, where it is known), `lineage`, `kept` and what kind it is (`data`, `port`…)."""
+        `newest` (an RFC 3339 moment, where it is known), `lineage`, `kept` and what kind it is (`data`, `port`…).
+
+        `target`: how far it goes on from there over `log`; None: the point's own end, and `log` is not read. Raises
+        Unreachable before anything is touched when they do not lead there, NotSupported where this kind of point has
+        no log to replay."""
         ...
 
     def look_restored(self, acting: Acting) -> Sight:
         """Happened only when the swap is complete and the component of this very run is in place and up."""
         ...
+
+
+def refuse_target(kind: str, target: Target | None) -> None:
+    """For keepers of what has no log. Raises NotSupported."""
+    if target is not None:
+        raise NotSupported(
+            f"a recovery of the kind {kind} cannot go to {say_target(target)}",
+            detail="it has recovery points, and no log between them",
+            hint="leave the target out, or name the point that comes nearest to it with --point",
+        )
 
 
 class Workloads(Protocol):

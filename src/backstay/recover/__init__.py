@@ -11,6 +11,7 @@ from backstay.recover.compiling import numbered as numbered
 from backstay.recover.compiling import slug as slug
 from backstay.recover.compiling import slug_of as slug_of
 from backstay.recover.compiling import timeout_of as timeout_of
+from backstay.recover.compiling import toward as toward
 from backstay.recover.compiling import with_point as with_point
 from backstay.recover.explaining import explain as explain
 from backstay.recover.wording import blast_radius as blast_radius

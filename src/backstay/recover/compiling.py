@@ -14,7 +14,7 @@ phases follow one another. A step that names its needs waits for these only, and
 """
 
 import re
-from collections.abc import Iterator, Mapping
+from collections.abc import Collection, Iterator, Mapping
 from dataclasses import dataclass, replace
 from datetime import timedelta
 
@@ -33,6 +33,7 @@ from backstay.plan import (
     Scenario,
     Smoke,
     Step,
+    Target,
     Tell,
     Verb,
     Wait,
@@ -94,13 +95,29 @@ def with_point(scenario: Scenario, component: ComponentName, point: PointId) -> 
 
     def named(step: Step) -> Step:
         if isinstance(step.verb, Choose) and step.verb.component == component:
-            return replace(step, verb=Choose(component, point))
+            return replace(step, verb=replace(step.verb, origin=point))
         return step
 
     phases = _with_choices(scenario.procedure)
     return replace(
         scenario,
         procedure=tuple(replace(phase, steps=tuple(named(step) for step in phase.steps)) for phase in phases),
+    )
+
+
+def toward(scenario: Scenario, components: Collection[ComponentName], target: Target) -> Scenario:
+    """The same scenario, with these components restored to `target`, whatever the plan says."""
+
+    def turned(step: Step) -> Step:
+        if isinstance(step.verb, Restore) and step.verb.component in components:
+            return replace(step, verb=replace(step.verb, target=target))
+        return step
+
+    return replace(
+        scenario,
+        procedure=tuple(
+            replace(phase, steps=tuple(turned(step) for step in phase.steps)) for phase in scenario.procedure
+        ),
     )
 
 
@@ -185,7 +202,9 @@ def timeout_of(step: Step) -> timedelta:
 
 
 def _with_choices(phases: tuple[Phase, ...]) -> Iterator[Phase]:
-    """A restore without a choice before it gets one: the last known good."""
+    """A restore without a choice before it gets one: the last known good. What is chosen must lead to where the restore
+    goes: a choice knows the target of the first restore after it."""
+    phases = tuple(_with_targets(phases))
     chosen: set[ComponentName] = set()
     for phase in phases:
         steps: list[Step] = []
@@ -194,10 +213,26 @@ def _with_choices(phases: tuple[Phase, ...]) -> Iterator[Phase]:
                 chosen.add(step.verb.component)
             elif isinstance(step.verb, Restore) and step.verb.component not in chosen:
                 chosen.add(step.verb.component)
-                steps.append(Step(Choose(step.verb.component), needs=step.needs))
+                steps.append(Step(Choose(step.verb.component, target=step.verb.target), needs=step.needs))
                 step = replace(step, needs=())
             steps.append(step)
         yield replace(phase, steps=tuple(steps))
+
+
+def _with_targets(phases: tuple[Phase, ...]) -> Iterator[Phase]:
+    targets: dict[ComponentName, Target | None] = {}
+    turned: list[Phase] = []
+    for phase in reversed(phases):
+        steps: list[Step] = []
+        for step in reversed(phase.steps):
+            if isinstance(step.verb, Restore):
+                targets[step.verb.component] = step.verb.target
+            elif isinstance(step.verb, Choose):
+                target = targets.get(step.verb.component, step.verb.target)
+                step = replace(step, verb=replace(step.verb, target=target))
+            steps.append(step)
+        turned.append(replace(phase, steps=tuple(reversed(steps))))
+    return reversed(turned)
 
 
 # ── reasons why not ─────────────────────────────────────────────────────────────────────────────────

@@ -14,9 +14,11 @@ from backstay.plan import (
     Scale,
     Smoke,
     Step,
+    Target,
     Tell,
     Verb,
     Wait,
+    say_target,
 )
 from backstay.values import count, listed
 from backstay.verify import exact
@@ -34,18 +36,18 @@ def say(verb: Verb) -> str:
         case Preserve(component, within, required):
             rest = "" if required else "; go on without it if that cannot be done"
             return f"move the damaged state of {component} aside, within {exact(within)}{rest}"
-        case Choose(component, "proven"):
-            return f"choose the newest proven recovery point of {component}"
-        case Choose(component, "newest"):
-            return f"choose the newest recovery point of {component}, proven or not"
-        case Choose(component, "clean"):
-            return f"choose the newest proven recovery point of {component} from before the disaster"
+        case Choose(component, "proven", target):
+            return f"choose the newest proven recovery point of {component}{_leading(target)}"
+        case Choose(component, "newest", target):
+            return f"choose the newest recovery point of {component}, proven or not{_leading(target, ',')}"
+        case Choose(component, "clean", target):
+            return f"choose the newest proven recovery point of {component} from before the disaster{_leading(target)}"
         case Choose(component, origin):
             return f"use the recovery point {origin} of {component}"
-        case Restore(component, beside=True):
-            return f"restore {component} beside the old one, then swap them by rename"
-        case Restore(component):
-            return f"restore {component} in the place of the old one"
+        case Restore(component, True, target):
+            return f"restore {component} beside the old one{_replaying(target)}, then swap them by rename"
+        case Restore(component, _, target):
+            return f"restore {component} in the place of the old one{_replaying(target)}"
         case Ask(component):
             return f"ask {component} the plan's questions"
         case Smoke(()):
@@ -54,6 +56,14 @@ def say(verb: Verb) -> str:
             return f"run the smoke {'check' if len(checks) == 1 else 'checks'} {listed(checks)}"
         case _:
             return _say_other(verb)
+
+
+def _leading(target: Target | None, comma: str = "") -> str:
+    return "" if target is None else f"{comma} that leads to {say_target(target)}"
+
+
+def _replaying(target: Target | None) -> str:
+    return "" if target is None else f", replay its log to {say_target(target)}"
 
 
 _Other = RunCommand | CallHttp | Approve | AskPerson | Tell | Wait

@@ -14,6 +14,7 @@ from backstay.adapters.files.walking import QUIET, Survey, entries, refuse_denie
 from backstay.durable import sync
 from backstay.errors import Cancelled, DiskFull, SourceDown, TargetNotEmpty
 from backstay.facts import DidNot, Happened, Outcome, Sight, Succeeded
+from backstay.plan import Target
 from backstay.ports import (
     Acting,
     Alive,
@@ -25,6 +26,8 @@ from backstay.ports import (
     Sealing,
     Stored,
     Taken,
+    WalShelf,
+    refuse_target,
     unwatched,
 )
 from backstay.processes import holding
@@ -85,7 +88,16 @@ class FilesKeeper:
         yield FilesAnswers(str(self._path), root_of(self._path))
 
     @contextmanager
-    def sandbox(self, point: PointReader, folder: Path, progress: Progress = unwatched) -> Generator[FilesAnswers]:
+    def sandbox(
+        self,
+        point: PointReader,
+        folder: Path,
+        progress: Progress = unwatched,
+        *,
+        target: Target | None = None,
+        log: WalShelf | None = None,
+    ) -> Generator[FilesAnswers]:
+        refuse_target(self.kind, target)
         place = folder / "files"
         try:
             with edge(f"restore into {place}"):
@@ -117,7 +129,16 @@ class FilesKeeper:
 
     # ── restoring ──
 
-    def restore(self, point: PointReader, acting: Acting, *, beside: bool = True) -> Outcome:
+    def restore(
+        self,
+        point: PointReader,
+        acting: Acting,
+        *,
+        beside: bool = True,
+        target: Target | None = None,
+        log: WalShelf | None = None,
+    ) -> Outcome:
+        refuse_target(self.kind, target)
         around = self._beside()
         with self._alone(around, acting):
             around.refuse_older(acting)

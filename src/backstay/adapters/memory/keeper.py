@@ -16,6 +16,7 @@ from typing import Literal
 from backstay.adapters.memory.tables import MemoryComponent, State, asked, digest, read_state, written
 from backstay.errors import Cancelled, TargetAlive, TargetNotEmpty
 from backstay.facts import CannotTell, CheckResult, DidNot, Happened, Outcome, Rung, Sight, Succeeded, Verdict
+from backstay.plan import Target
 from backstay.ports import (
     Acting,
     Alive,
@@ -30,6 +31,8 @@ from backstay.ports import (
     Progress,
     Sealing,
     Taken,
+    WalShelf,
+    refuse_target,
     unwatched,
 )
 from backstay.values import LineageId, count, digest_of, stamp
@@ -94,7 +97,16 @@ class MemoryKeeper:
         yield MemoryAnswers(f"{self._component.name}, live", self._component.up())
 
     @contextmanager
-    def sandbox(self, point: PointReader, folder: Path, progress: Progress = unwatched) -> Generator[MemoryAnswers]:
+    def sandbox(
+        self,
+        point: PointReader,
+        folder: Path,
+        progress: Progress = unwatched,
+        *,
+        target: Target | None = None,
+        log: WalShelf | None = None,
+    ) -> Generator[MemoryAnswers]:
+        refuse_target(self.kind, target)
         state = read_state(point)
         self._spend("sandbox")
         yield MemoryAnswers(f"{point.point.id}, restored in memory", state)
@@ -130,7 +142,16 @@ class MemoryKeeper:
 
     # ── restoring ──
 
-    def restore(self, point: PointReader, acting: Acting, *, beside: bool = True) -> Outcome:
+    def restore(
+        self,
+        point: PointReader,
+        acting: Acting,
+        *,
+        beside: bool = True,
+        target: Target | None = None,
+        log: WalShelf | None = None,
+    ) -> Outcome:
+        refuse_target(self.kind, target)
         component = self._component
         component.hold(acting)
         if component.placed_by != acting.run:

@@ -20,7 +20,7 @@ from backstay.adapters.postgres.starting import SANDBOX
 from backstay.durable import write_durably
 from backstay.errors import AccessDenied, BackstayError, SourceDown, SourceUnsuitable
 from backstay.facts import CheckResult, DidNot, Happened, Outcome, Sight
-from backstay.plan import PostgresWay
+from backstay.plan import PostgresWay, Target
 from backstay.ports import (
     Acting,
     Alive,
@@ -31,6 +31,8 @@ from backstay.ports import (
     PointWriter,
     Progress,
     Taken,
+    WalShelf,
+    refuse_target,
     unwatched,
 )
 from backstay.values import digest_of, say_span
@@ -55,10 +57,18 @@ class PostgresKeeper:
         return Dumping(self._place, self._clock, into, progress, [why]).take()
 
     def sandbox(
-        self, point: PointReader, folder: Path, progress: Progress = unwatched
+        self,
+        point: PointReader,
+        folder: Path,
+        progress: Progress = unwatched,
+        *,
+        target: Target | None = None,
+        log: WalShelf | None = None,
     ) -> AbstractContextManager[Answers]:
         if point.point.way == "logical":
+            refuse_target("a dump of PostgreSQL", target)
             return logical_sandbox(self._place, self._clock, point, folder, progress)
+        refuse_target("a PostgreSQL server", target)
         return sandbox(self._place, self._clock, point, folder, progress)
 
     # ── the live one ──
@@ -100,9 +110,19 @@ class PostgresKeeper:
             return logical_recovery.look_preserved(self._place, acting, self._database())
         return recovery.look_preserved(self._site(), acting)
 
-    def restore(self, point: PointReader, acting: Acting, *, beside: bool = True) -> Outcome:
+    def restore(
+        self,
+        point: PointReader,
+        acting: Acting,
+        *,
+        beside: bool = True,
+        target: Target | None = None,
+        log: WalShelf | None = None,
+    ) -> Outcome:
         if point.point.way == "logical":
+            refuse_target("a dump of PostgreSQL", target)
             return LogicalRecovery(self._place, self._clock, point, acting, beside, self._reached).run()
+        refuse_target("a PostgreSQL server", target)
         try:
             site = self._site()
         except SourceUnsuitable:

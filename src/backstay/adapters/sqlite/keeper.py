@@ -30,6 +30,7 @@ from backstay.errors import (
     TargetNotEmpty,
 )
 from backstay.facts import DidNot, Happened, Outcome, Sight, Succeeded, Verdict
+from backstay.plan import Target
 from backstay.ports import (
     Acting,
     Alive,
@@ -45,6 +46,8 @@ from backstay.ports import (
     Sealing,
     Stored,
     Taken,
+    WalShelf,
+    refuse_target,
     unwatched,
 )
 from backstay.processes import holding
@@ -138,7 +141,16 @@ class SqliteKeeper:
         return found, "the component's own question"
 
     @contextmanager
-    def sandbox(self, point: PointReader, folder: Path, progress: Progress = unwatched) -> Generator[Answers]:
+    def sandbox(
+        self,
+        point: PointReader,
+        folder: Path,
+        progress: Progress = unwatched,
+        *,
+        target: Target | None = None,
+        log: WalShelf | None = None,
+    ) -> Generator[Answers]:
+        refuse_target(self.kind, target)
         try:
             path = _extract(point, folder / STORED, progress)
             yield SqliteAnswers(f"a copy of point {point.point.id}", path, self._clock, point.point.about, True)
@@ -179,7 +191,16 @@ class SqliteKeeper:
             return Happened(f"{kept.name} is there", {"kept": str(kept)})
         return DidNot(f"there is no {kept.name}" if not kept.exists() else f"{self._path.name}{left[0]} is still there")
 
-    def restore(self, point: PointReader, acting: Acting, *, beside: bool = True) -> Outcome:
+    def restore(
+        self,
+        point: PointReader,
+        acting: Acting,
+        *,
+        beside: bool = True,
+        target: Target | None = None,
+        log: WalShelf | None = None,
+    ) -> Outcome:
+        refuse_target(self.kind, target)
         if acting.stop():
             raise Cancelled("stopped before the restore began")
         with self._acting(acting):

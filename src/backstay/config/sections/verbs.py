@@ -47,6 +47,7 @@ from backstay.plan import (
     Tell,
     Verb,
     Wait,
+    parse_target,
 )
 from backstay.values import ComponentName, StepId
 
@@ -164,12 +165,19 @@ CHOOSE = Table(
 )
 
 BESIDE = default("beside", Flag(), True, "restored beside the old one, asked, then swapped by rename", "true", "`true`")
+UNTIL = optional(
+    "until",
+    Word("`latest`, a moment, an LSN, `xid NUMBER` or `restore-point NAME`", parse_target),
+    "how far the log is replayed after the point; `before` in front leaves out what lies exactly there",
+    "latest",
+    "to the end of the point itself",
+)
 RESTORE = Table(
     "restore",
     "a restore step",
     "Bring the chosen point back.",
-    (COMPONENT, BESIDE),
-    lambda fields: Restore(fields[COMPONENT], fields[BESIDE]),
+    (COMPONENT, BESIDE, UNTIL),
+    lambda fields: Restore(fields[COMPONENT], fields[BESIDE], fields[UNTIL]),
 )
 ASK = Table(
     "ask",
