@@ -3,6 +3,7 @@
 The size of a segment is a parameter everywhere: `initdb --wal-segsize` chooses it, and it is never assumed.
 """
 
+import re
 import struct
 from collections.abc import Iterator
 from typing import NewType
@@ -17,13 +18,14 @@ identifier, segment size, block size. In the byte order of the server: little-en
 _LONG = 0x0002
 """XLP_LONG_HEADER: set on the first page of every segment."""
 
+_LSN = re.compile(r"([0-9A-Fa-f]{1,8})/([0-9A-Fa-f]{1,8})")
+
 
 def lsn(text: str) -> Lsn:
     """`0/2000028` to a position. Raises ValueError."""
-    high, slash, low = text.partition("/")
-    if not slash or not 1 <= len(high) <= 8 or not 1 <= len(low) <= 8:
+    if (found := _LSN.fullmatch(text)) is None:
         raise ValueError(f"{text!r} is not an LSN")
-    return Lsn(int(high, 16) << 32 | int(low, 16))
+    return Lsn(int(found[1], 16) << 32 | int(found[2], 16))
 
 
 def say_lsn(position: int) -> str:
