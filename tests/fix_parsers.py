@@ -33,7 +33,7 @@ from backstay.ports import Key
 from backstay.values import VaultName
 from backstay.vault import Repository, names
 from backstay.vault.boxes import open_box, seal_box
-from backstay.vault.codec import Cursor, unhex, unpack_json
+from backstay.vault.codec import Cursor, pack_json, unhex, unpack_json
 from backstay.vault.epochs import examine
 from backstay.vault.frames import What, inflated, read_head
 from backstay.vault.generations import write_index
@@ -62,9 +62,11 @@ from backstay.vault.packs import (
     parse_key,
     read_contents,
 )
+from backstay.vault.stretches import read_said
 from backstay.vault.uses import read_pack_list
 from backstay.verify import of_bytes
 from fix_vault import DB, NOW, SMALL, File, back_up, keyring, later, new_vault
+from fix_wal import SYSTEM, piece
 
 ALLOWED = (ValueError, Damaged, ObjectMissing, WrongKey, VaultNewer, JournalDamaged, JournalNewer, PathEscapes)
 """What a parser may raise."""
@@ -91,7 +93,9 @@ def _vault() -> tuple[MemoryStore, Repository]:
     vault.keep_hold(Hold("h1", point.id, DB, "keep", "incident", "cto", NOW))
     vault.keep_proof(of_bytes(point, VaultName("local"), (NOW, NOW), Verdict.PASSED, "read"))
     vault.keep_note("plan/sha256:00", b"backstay: 1")
-    pieces = [piece for key in _keys(store, "packs/", "nodes/") for piece in _contents(store, vault, key).pieces]
+    vault.wal.keep(piece(0xFF_FF00, 1_000))
+    vault.wal.keep_history(SYSTEM, 2, b"1\t0/1000000\tno reason\n")
+    pieces = [one for key in _keys(store, "packs/", "nodes/") for one in _contents(store, vault, key).pieces]
     write_index(store, vault.opened, keyring(), DB, pieces)
     return store, vault
 
@@ -184,7 +188,8 @@ def _text(read: Callable[[str], object]) -> Run:
 
 def _names(data: bytes) -> object:
     key, found = Key(data.decode("latin-1")), list[object]()
-    for read in (names.read_point, names.read_note, parse_key, names.read_wrap, names.read_secrets, names.is_box):
+    for read in (names.read_point, names.read_note, parse_key, names.read_wrap, names.read_secrets, names.is_box,
+                 names.read_stretch, names.read_history):  # fmt: skip
         try:
             found.append(read(key))
         except ValueError:
@@ -224,6 +229,7 @@ def parsers() -> tuple[Parser, ...]:
     mark, lock = Key(f"marks/{DB}/1"), Key("locks/1")
     return (
         *_of_nodes(),
+        *_of_log(),
         *_of_packs(),
         Parser("box", ("boxes.open_box",), _box, tuple(store.objects[key] for key in points)),
         Parser("header", ("opening.read_header",), _header, (store.objects[Key("vault")],)),
@@ -248,7 +254,8 @@ def parsers() -> tuple[Parser, ...]:
                _sealed(index["0"], lambda v: list(read_shard(v.store, v.opened, DB, number, 0))),
                (_body(index["0"]),)),
         Parser("names", ("names.read_point", "names.read_note", "names.read_wrap", "names.read_secrets",
-                         "packs.parse_key", "segments.read_name"), _names, every),
+                         "packs.parse_key", "segments.read_name", "names.read_stretch", "names.read_history"),
+               _names, every),
         Parser("fact", ("stored.read_fact",), _text(read_fact), (write_fact(Noted("cto", "x")).encode(),)),
         Parser("spine", ("chain.read_spine",), read_spine, (b"{}", b'{"epoch":1,"heads":{}}')),
         Parser("segment", ("segments.read_segment", "segments._read"), read_segment, (b'{"first":1}\n', b"\n")),
@@ -272,6 +279,20 @@ def _of_nodes() -> tuple[Parser, ...]:
         Parser("any node", ("nodes.places_in",), lambda data: list(places_in(data)), nodes),
         Parser("list of packs", ("uses.read_pack_list",), read_pack_list, nodes),
     )
+
+
+def _of_log() -> tuple[Parser, ...]:
+    store, vault = _vault()
+    key = next(key for key in _keys(store, names.WAL) if names.is_stretch(key))
+    frames = [{"id": one.id.hex(), "length": one.length} for one in vault.wal.front(key).frames]
+    said = {"frames": frames, "major": 17, "segment": 1 << 20, "since": None, "until": MOMENT.decode()}
+    _, _, start, end = names.read_stretch(key)
+    return (
+        Parser("stretch of log", ("stretches.read_front",), _in_place(key, lambda v: v.wal.front(key)),
+               (store.objects[key],)),
+        Parser("statement of log", ("stretches.read_said",), lambda data: read_said(data, start, end, 999),
+               (pack_json(said),)),
+    )  # fmt: skip
 
 
 def _of_packs() -> tuple[Parser, ...]:

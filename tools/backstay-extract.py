@@ -4,6 +4,7 @@
     python3 backstay-extract.py list    VAULT KEY
     python3 backstay-extract.py extract VAULT KEY POINT TO [--under PATH]
     python3 backstay-extract.py packs   VAULT KEY POINT
+    python3 backstay-extract.py log     VAULT KEY TO
 
 VAULT is the vault's folder (from a bucket: copy the bucket into one), KEY a key file, or `-` to be asked for a
 passphrase. Needs Python 3.11 and four packages: pip install zstandard cryptography blake3 pyrage
@@ -36,10 +37,10 @@ from cryptography.hazmat.primitives.asymmetric.x25519 import X25519PrivateKey
 from cryptography.hazmat.primitives.ciphers.aead import AESGCM
 from cryptography.hazmat.primitives.kdf.hkdf import HKDF
 
-DATA, NODES, BOX = 1, 2, 3
+DATA, NODES, BOX, LOG = 1, 2, 3, 5
 LIMITS = {1: 4 << 20, 2: 16 << 20, 3: 256 << 20, 4: 256 << 20}
 MAKERS, OTHERS = ("owner", "writer"), ("prover", "recoverer")
-"""Who may sign a point, and who may sign other things. Only points are read here."""
+"""Who may sign points and log, and who may sign other things, which are not read here."""
 HPKE = hpke.Suite(hpke.KEM.X25519, hpke.KDF.HKDF_SHA256, hpke.AEAD.AES_256_GCM)
 
 
@@ -324,6 +325,45 @@ class Vault:
         cipher, address = self.data_cipher(component, pack, epoch)
         return self.frame(cipher, address, 1, self.object(f"packs/{component}/{pack.hex()}", offset, length))
 
+    # ── the write-ahead log ──
+
+    def stretch(self, key):
+        """The size of the segments, and the log in a stretch: position and bytes of each frame."""
+        start, end = (int(text, 16) for text in key.rpartition("/")[2].split("-"))
+        whole = self.object(key)
+        data = Bytes(whole)
+        magic, version, what, epoch, family, id = data.get("8sBB8s16s16s")
+        place, slot = data.text(), data.text()
+        if (magic, version, what, family, place) != (b"BACKSTAY", 1, LOG, self.family, key.encode()):
+            raise Refused(f"{key} belongs elsewhere, or is damaged")
+        address, head = self.address(LOG, epoch, id, key), whole[: data.at]
+        size = 16 + struct.unpack("<I", whole[data.at + 12 : data.at + 16])[0]
+        plain = self.frame(self.derived(epoch, id, address), address, 4, data.take(size))
+        signer, signature, body = plain[:32], plain[32:96], plain[96:]
+        if self.roles.get(signer) not in MAKERS or not self.believed(signer, key, whole[: data.at]):
+            raise Refused(f"{key} is not signed by anybody who may")
+        if not signed(signer, signature, b"backstay 1 log\n" + head + body):
+            raise Refused(f"the signature of {key} is wrong")
+        said = canonical(body)
+        return said["segment"], self.log_frames(data, said["frames"], (epoch, address, slot), start, end)
+
+    def log_frames(self, data, frames, sealed, start, end):
+        epoch, address, slot = sealed
+        private = X25519PrivateKey.from_private_bytes(from_hex(self.epoch(epoch)[1], 32))
+        try:
+            cipher = AESGCM(HPKE.decrypt(slot, private, info=address))
+        except InvalidTag:
+            raise Refused("the key of a stretch of log is damaged") from None
+        for frame in frames:
+            size = min(end - start, (1 << 20) - start % (1 << 20))
+            plain = self.frame(cipher, address, 1, data.take(frame["length"]))
+            if len(plain) != size or size == 0:
+                raise Refused("a stretch of log has another length than its name says")
+            yield start, self.verify(from_hex(frame["id"], 32), plain)
+            start += size
+        if start != end:
+            raise Refused("a stretch of log is shorter than its name says")
+
     # ── points ──
 
     def points(self):
@@ -565,6 +605,31 @@ def lay_file(vault, component, target, about, content):
         os.fsync(handle)
 
 
+def lay_log(vault, to):
+    """Every stretch into segments, as a server has them in pg_wal, a folder for each cluster; and the histories."""
+    for key in vault.keys_below("wal"):
+        found = re.fullmatch(r"wal/([0-9a-f]{16})/([0-9a-f]{8})/(history|[0-9a-f]{16}-[0-9a-f]{16})", key)
+        if not found:
+            continue  # a stranger's
+        folder, timeline = Path(to, str(int(found[1], 16))), found[2].upper()
+        folder.mkdir(mode=0o700, parents=True, exist_ok=True)
+        if found[3] == "history":
+            (folder / f"{timeline}.history").write_bytes(vault.box(key)[1])
+            continue
+        size, frames = vault.stretch(key)
+        for at, data in frames:
+            number, rest = divmod(at, size)
+            many = (1 << 32) // size
+            handle = os.open(
+                folder / f"{timeline}{number // many:08X}{number % many:08X}", os.O_RDWR | os.O_CREAT, 0o600
+            )
+            with os.fdopen(handle, "r+b") as file:
+                file.truncate(size)
+                file.seek(rest)
+                file.write(data)
+        print(found[1], found[2], found[3])
+
+
 def sync(folder):
     handle = os.open(folder, os.O_RDONLY | os.O_DIRECTORY)
     try:
@@ -576,20 +641,24 @@ def sync(folder):
 def main():
     parser = argparse.ArgumentParser(description=__doc__.split("\n\n")[0])
     verbs = parser.add_subparsers(dest="verb", required=True)
-    for name in ("list", "extract", "packs"):
+    for name in ("list", "extract", "packs", "log"):
         verb = verbs.add_parser(name)
         verb.add_argument("vault")
         verb.add_argument("key")
-        if name != "list":
+        if name in ("extract", "packs"):
             verb.add_argument("point")
-        if name == "extract":
+        if name in ("extract", "log"):
             verb.add_argument("to")
+        if name == "extract":
             verb.add_argument("--under", default="")
     asked = parser.parse_args()
     try:
         vault = Vault(asked.vault, asked.key)
         if asked.verb == "extract":
             extract(vault, asked.point, asked.to, asked.under)
+            return 0
+        if asked.verb == "log":
+            lay_log(vault, asked.to)
             return 0
         if asked.verb == "packs":
             for pack, size in vault.packs(asked.point).items():

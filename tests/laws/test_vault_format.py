@@ -29,7 +29,8 @@ from hypothesis import strategies as st
 
 from backstay.adapters.objectstore import FolderStore
 from backstay.errors import Damaged, WrongKey
-from backstay.ports import Cutter, Key, Kind
+from backstay.lsn import Lsn, segment_name
+from backstay.ports import Cutter, Key, Kind, Label, Piece
 from backstay.vault import Keyring, check, create, new_key, open_vault
 from backstay.vault.boxes import open_box, seal_box
 from backstay.vault.codec import Cursor, pack_json
@@ -66,8 +67,10 @@ from backstay.vault.opening import write_header
 from backstay.vault.packs import Place, trailer
 from backstay.vault.roles import Role
 from backstay.vault.signers import enrolment, retirement
+from backstay.vault.stretches import front_size, ids_of, key_of, open_frame, read_front, seal_stretch
 from backstay.vault.uses import Uses, read_pack_list, write_pack_lists
 from fix_vault import NOW, File, Folder, Link, Things, back_up, expected, held, laid_down, later
+from fix_wal import LEAST_SEGMENT, SYSTEM, log_of
 
 HERE = Path(__file__).parent / "vectors"
 TOOL = Path(__file__).parents[2] / "tools" / "backstay-extract.py"
@@ -198,11 +201,33 @@ def test_every_construction_is_as_the_vectors_have_it() -> None:
             "key": _bytes("pack key", 32).hex(),
             "sealed": opened.seal_key(opened.newest, _bytes("pack key", 32), head.address).hex(),
         }
+        sealed = seal_stretch(opened, KEYS, LOG, ids_of(opened, LOG))
+        made["log"] = {"key": key_of(LOG), "object": sealed.hex(), "log": blake3(LOG.data).hexdigest()}
         HERE.mkdir(exist_ok=True)
         (HERE / "format-1.json").write_text(json.dumps(made, indent=1, ensure_ascii=False) + "\n")
         _stored.cache_clear()
     for name, vector in made.items():
         assert vector == _stored()[name], name
+
+
+_AT = 0x0100_0000 - 700
+LOG = Piece(SYSTEM, 2, Lsn(_AT), log_of(SYSTEM, 2, _AT, 2_000), LEAST_SEGMENT, 17, MODIFIED)
+"""Across the border of a segment and of a frame."""
+
+
+def test_a_stretch_of_log_of_the_vectors_opens() -> None:
+    vector, opened = _stored()["log"], _opened()
+    key, object = Key(vector["key"]), bytes.fromhex(vector["object"])
+    assert key == key_of(LOG)
+    front = read_front(opened, key, object[: front_size(key, object)])
+    assert (front.label, front.signer) == (Label(LEAST_SEGMENT, 17, MODIFIED, None), KEYS.writer)
+    assert (front.size_bytes, len(front.frames)) == (len(object), 2)
+    frames = [
+        open_frame(opened, front, one, cipher(opened, front.head), object[one.offset :][: one.length])
+        for one in front.frames
+    ]
+    assert b"".join(frames) == LOG.data
+    assert blake3(LOG.data).hexdigest() == vector["log"]
 
 
 def test_a_sealed_key_of_the_vectors_opens() -> None:
@@ -307,6 +332,9 @@ OLD_VAULT: Things = {
 NEWER: Things = {**OLD_VAULT, "PG_VERSION": File(b"17\n", 0o600, mark=b"new")}
 
 
+HISTORY = b"1\t0/FFF000\tno recovery target specified\n"
+
+
 def _write_old_vault() -> None:
     shutil.rmtree(HERE / "vault-1", ignore_errors=True)
     (HERE / "vault-1").mkdir(parents=True)
@@ -316,6 +344,8 @@ def _write_old_vault() -> None:
     back_up(vault, OLD_VAULT)
     back_up(vault, NEWER, now=later(1))
     vault.keep_note("plan/sha256:00", b"backstay: 1\n")
+    vault.wal.keep_history(LOG.system, LOG.timeline, HISTORY)
+    vault.wal.keep(LOG)
     shutil.rmtree(HERE / "vault-1" / "vault" / "+incoming")
 
 
@@ -337,6 +367,8 @@ def test_a_vault_that_was_written_long_ago_opens(old: Path, tmp_path: Path) -> N
     vault.open(second.id).extract(tmp_path / "to")
     assert laid_down(tmp_path / "to") == expected(NEWER)
     assert vault.note("plan/sha256:00") == b"backstay: 1\n"
+    assert b"".join(vault.wal.read(LOG.system, LOG.timeline, LOG.start, LOG.end)) == LOG.data
+    assert vault.wal.histories(LOG.system) == {LOG.timeline: HISTORY}
     assert list(check(vault, read_data=True)) == []
 
 
@@ -391,6 +423,25 @@ def test_a_stranger_reads_what_is_written_today(tmp_path: Path) -> None:
     assert dict(line.split() for line in done.stdout.splitlines()) == {
         pack.hex(): str(size) for pack, size in vault.packs_of(point.id).items()
     }
+
+
+def test_a_stranger_lays_down_the_same_log(old: Path, tmp_path: Path) -> None:
+    done = _stranger("log", old / "vault", old / "key", tmp_path / "log")
+    assert done.returncode == 0, done.stderr
+    folder = tmp_path / "log" / str(LOG.system)
+    assert (folder / "00000002.history").read_bytes() == HISTORY
+    first, second = (folder / segment_name(2, number, LEAST_SEGMENT) for number in (15, 16))
+    assert first.read_bytes() == bytes(LEAST_SEGMENT - 700) + LOG.data[:700]
+    assert second.read_bytes() == LOG.data[700:].ljust(LEAST_SEGMENT, b"\0")
+    for at in range(0, 2_000, 397):
+        shutil.copytree(old / "vault", tmp_path / "copy")
+        path = tmp_path / "copy" / key_of(LOG)
+        data = bytearray(path.read_bytes())
+        data[at % len(data)] ^= 1
+        path.write_bytes(data)
+        refused = _stranger("log", tmp_path / "copy", old / "key", tmp_path / f"log {at}")
+        assert (refused.returncode, "Traceback" in refused.stderr) == (1, False), (at, refused.stderr)
+        shutil.rmtree(tmp_path / "copy")
 
 
 def test_a_stranger_believes_and_refuses_the_same_signers(tmp_path: Path) -> None:

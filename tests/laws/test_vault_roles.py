@@ -74,6 +74,7 @@ KEYS = {
     "proofs/database/20261122t204437z-00000000/00": "owner writer prover recoverer",
     "holds/database/00": "owner writer recoverer",
     "locks/database/1": "owner writer",
+    "wal/0000000000000001/00000002/history": "owner writer",
     "secrets/00/20261122t204437z-00000000/list": "owner writer",
     "notes/plan/00": "owner writer recoverer",
     "notes/journal/2": "owner writer recoverer",

@@ -34,6 +34,7 @@ from backstay.ports.store import checked_key as checked_key
 from backstay.ports.store import is_key as is_key
 from backstay.ports.store import locking as locking
 from backstay.ports.store import versioned as versioned
+from backstay.ports.wal import Label as Label
 from backstay.ports.wal import Piece as Piece
 from backstay.ports.wal import WalShelf as WalShelf
 from backstay.ports.world import Acting as Acting

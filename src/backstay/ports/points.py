@@ -9,6 +9,7 @@ from typing import BinaryIO, Protocol
 
 from backstay.facts import Hold, Point, Proof
 from backstay.ports.clock import Progress, unwatched
+from backstay.ports.wal import WalShelf
 from backstay.values import ComponentName, Digest, LineageId, PointId
 
 
@@ -153,6 +154,11 @@ class Vault(Protocol):
     @property
     def id(self) -> str:
         """Of this vault alone: its copies, and other vaults of the same plan, have others."""
+        ...
+
+    @property
+    def wal(self) -> WalShelf:
+        """The write-ahead log of its clusters."""
         ...
 
     def begin(self, component: ComponentName, *, plan: Digest, now: datetime) -> PointWriter:

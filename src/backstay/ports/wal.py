@@ -25,6 +25,20 @@ class Piece:
     since: datetime | None = None
     until: datetime | None = None
 
+    @property
+    def end(self) -> Lsn:
+        return Lsn(self.start + len(self.data))
+
+
+@dataclass(frozen=True, slots=True)
+class Label:
+    """What the head of a stretch says, its signature checked."""
+
+    segment_bytes: int
+    major: int
+    since: datetime | None
+    until: datetime | None
+
 
 class WalShelf(Protocol):
     """The log of every cluster that one vault has.
@@ -35,7 +49,9 @@ class WalShelf(Protocol):
     """
 
     def keep(self, piece: Piece) -> Stretch:
-        """Raises WalConflict, StoreUnreachable, AccessDenied, DiskFull, WrongKey."""
+        """One object, or several for a very long piece; the stretch is all of it. Raises WalConflict, also for a piece
+        in which a segment begins with the header of another place or cluster; StoreUnreachable, AccessDenied, DiskFull,
+        WrongKey; Damaged where what lies in its place already cannot be compared."""
         ...
 
     def keep_history(self, system: int, timeline: int, text: bytes) -> None:
@@ -57,7 +73,12 @@ class WalShelf(Protocol):
 
     def read(self, system: int, timeline: int, start: Lsn, end: Lsn) -> Iterator[bytes]:
         """Exactly the bytes from `start` up to `end`, in pieces of up to a few MiB, over as many stretches as needed,
-        each verified. Raises ObjectMissing where there is a gap, naming the place; Damaged, WrongKey."""
+        each verified. Raises ObjectMissing where there is a gap, naming the place; Damaged where no stretch gives the
+        bytes unchanged, WrongKey."""
+        ...
+
+    def label(self, stretch: Stretch) -> Label:
+        """What its head says: one short read. Raises Damaged, ObjectMissing, WrongKey."""
         ...
 
     def spans(self, system: int, timeline: int) -> Iterator[tuple[Stretch, datetime | None, datetime | None]]:

@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from datetime import datetime
 from functools import partial
 
-from backstay.errors import Damaged, KeysUnsettled, UnknownName, WrongKey
+from backstay.errors import Damaged, KeysUnsettled, ObjectMissing, UnknownName, WrongKey
 from backstay.ports import Key, Listed, Progress, unwatched
 from backstay.vault import names
 from backstay.vault.boxes import open_box
@@ -28,7 +28,7 @@ from backstay.vault.roles import Role
 from backstay.vault.several import each, pool
 from backstay.vault.signers import enrolment, retirement
 
-_BOXES = ("reserved/", "points/", "proofs/", "holds/", "notes/", "marks/", "index/", "secrets/")
+_BOXES = ("reserved/", "points/", "proofs/", "holds/", "notes/", "marks/", "index/", "secrets/", names.WAL)
 _STATEMENTS = (names.WRITERS, names.RETIRED, names.KEYS, names.WORDS)
 
 
@@ -282,6 +282,8 @@ def sealed_by(
 
 
 def _if_sealed_by(vault: Repository, signer: bytes, listed: Listed) -> bytes | None:
+    if names.is_stretch(listed.key):
+        return _if_kept_by(vault, signer, listed.key)
     if listed.size_bytes > LARGEST_BOX:
         return None  # a stranger's
     data = vault.store.get(listed.key)
@@ -293,3 +295,12 @@ def _if_sealed_by(vault: Repository, signer: bytes, listed: Listed) -> bytes | N
     except (Damaged, WrongKey, ValueError):
         return None  # nobody's, or of an epoch that we cannot read: it is not believed
     return seen(listed.key, data) if box.signer == signer else None
+
+
+def _if_kept_by(vault: Repository, signer: bytes, key: Key) -> bytes | None:
+    """Of log, the front alone is read: it has the ids of the rest."""
+    try:
+        front = vault.wal.front(key)
+    except (Damaged, ObjectMissing, WrongKey):
+        return None
+    return front.seen if front.signer == signer else None

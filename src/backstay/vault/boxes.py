@@ -82,18 +82,19 @@ def open_box(opened: Opened, key: Key, data: bytes, *, letter: bool = False) -> 
             detail="the sealed object is not what was written under this name",
             hint="take it from another vault of the plan, or restore another point",
         ) from None
-    _refuse_unsigned(opened, box, data)
+    refuse_unsigned(opened, key, box.signer, data)
     return box
 
 
-def _refuse_unsigned(opened: Opened, box: Box, data: bytes) -> None:
-    """The signature fits; does it count? Raises Damaged."""
-    key, who = box.key, f"signer {box.signer.hex()[:16]}…"
-    if (role := opened.role(box.signer)) is None:
+def refuse_unsigned(opened: Opened, key: Key, signer: bytes, data: bytes) -> None:
+    """The signature fits; does it count? `data`: what stands for the object in the list of a retired signer. Raises
+    Damaged."""
+    who = f"signer {signer.hex()[:16]}…"
+    if (role := opened.role(signer)) is None:
         raise Damaged(f"{key} is signed by nobody who is enrolled in this vault", detail=who)
     if not may_sign(role, key):
         raise Damaged(f"{key} is signed by a {role.value}, who may not write there", detail=who)
-    if (retired := opened.retired.get(box.signer)) is None:
+    if (retired := opened.retired.get(signer)) is None:
         return
     try:
         believed = retired.believes(key, data)

@@ -5,7 +5,8 @@ its random id, and its place (the component of a pack, the key of a box). These 
 associated data of each of its frames: no frame can pass for one of another format, vault, component or object.
 
 Every object has a key of its own, so a nonce is simply the ordinal of a frame and can never repeat: a data pack's key
-is random and sealed to the epoch (the slot); the others are derived from the metadata key and the random id.
+is random and sealed to the epoch (the slot); the others are derived from the metadata key and the random id. A stretch
+of log has both: what it says of itself is for writers too.
 """
 
 import struct
@@ -34,6 +35,12 @@ class What(IntEnum):
     BOX = 3
     LETTER = 4
     """A box for readers only: its key is sealed to the epoch, like a data pack's."""
+    LOG = 5
+    """A stretch of write-ahead log: the same, behind a statement that writers read too."""
+
+
+_SLOTTED = frozenset({What.DATA, What.LETTER, What.LOG})
+"""Their key is random, and lies in the head, sealed to the epoch."""
 
 
 class FrameKind(IntEnum):
@@ -70,8 +77,7 @@ class Head:
 
 
 def head_size(place: str, what: What) -> int:
-    sealed = what in (What.DATA, What.LETTER)
-    return _ADDRESS.size + len(place.encode("ascii")) + _SLOT.size + (SLOT_SIZE if sealed else 0)
+    return _ADDRESS.size + len(place.encode("ascii")) + _SLOT.size + (SLOT_SIZE if what in _SLOTTED else 0)
 
 
 def read_head(data: bytes, what: What, family: bytes, place: str) -> tuple[Head, int]:
@@ -83,21 +89,26 @@ def read_head(data: bytes, what: What, family: bytes, place: str) -> tuple[Head,
     if found != what or of_family != family or cursor.take(place_size) != place.encode("ascii"):
         raise ValueError("it belongs elsewhere")
     slot = cursor.take(cursor.unpack(_SLOT)[0])
-    if len(slot) != (SLOT_SIZE if what in (What.DATA, What.LETTER) else 0):
+    if len(slot) != (SLOT_SIZE if what in _SLOTTED else 0):
         raise ValueError("its key has the wrong length")
     return Head(what, epoch, family, id, place, slot), len(data) - cursor.left
 
 
 def cipher(opened: Opened, head: Head) -> "Cipher":
     """Of an object's frames. Raises WrongKey; ValueError when the sealed key was changed."""
-    if head.what in (What.DATA, What.LETTER):
+    if head.what in _SLOTTED:
         try:
             key = opened.open_key(head.epoch, head.slot, head.address)
         except InvalidTag:
             raise ValueError("its sealed key does not open") from None
     else:
-        key = opened.metadata_key(head.epoch, head.id, b"backstay 1 frames" + head.address)
+        return metadata_cipher(opened, head)
     return Cipher(key, head.address)
+
+
+def metadata_cipher(opened: Opened, head: Head) -> "Cipher":
+    """Of what writers read as well."""
+    return Cipher(opened.metadata_key(head.epoch, head.id, b"backstay 1 frames" + head.address), head.address)
 
 
 def index_cipher(opened: Opened, head: Head) -> "Cipher":

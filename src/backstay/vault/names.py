@@ -19,7 +19,8 @@
     locks/<component>/<until>-<id>            which locks were made longer: a hint (`_vault` for what no component has)
     canary/<id>                               tried to be deleted, by `vault check --immutability`
     index/<component>/<generation>/<prefix>   where chunks are, after repacking
-    wal/<system id>/<timeline>/<start>-<end>  kept free for the write-ahead log
+    wal/<system>/<timeline>/<start>-<end>     a stretch of a cluster's write-ahead log
+    wal/<system>/<timeline>/history           where that timeline came from
 
 A point's id has capital letters (`20261122T204437Z-7f3a9c1d`); a key has not, so ids are written small.
 """
@@ -39,10 +40,13 @@ CANARIES = "canary/lock-"
 RETIRED = "retired/"
 WORDS = "words/"
 SECRETS = "secrets/"
+WAL = "wal/"
 
 _RETIRED_LIST = re.compile(r"retired/[0-9a-f]{16}/[0-9a-f]{32}\Z")
 _WRAP = re.compile(r"keys/(\d{6})-([0-9a-f]{16})/(?:(reader|writer)-([0-9a-f]{16})|used)\Z")
 _SECRETS = re.compile(r"secrets/([0-9a-f]{64})/(\d{8}t\d{6}z-[0-9a-f]{8})/(letter|list)\Z")
+_STRETCH = re.compile(r"wal/([0-9a-f]{16})/([0-9a-f]{8})/([0-9a-f]{16})-([0-9a-f]{16})\Z")
+_HISTORY = re.compile(r"wal/([0-9a-f]{16})/([0-9a-f]{8})/history\Z")
 _POINT = re.compile(r"(\d{8})t(\d{6})z-([0-9a-f]{8})\Z")
 _POINT_ID = re.compile(r"\d{8}T\d{6}Z-[0-9a-f]{8}\Z")
 _BOX = re.compile(
@@ -168,7 +172,7 @@ def is_box(key: Key) -> bool:
             return bool(read_note(key))
         except ValueError:
             return False
-    return _BOX.fullmatch(key) is not None
+    return _BOX.fullmatch(key) is not None or _HISTORY.match(key) is not None
 
 
 def proof(component: ComponentName, point: PointId, digest: bytes) -> Key:
@@ -203,6 +207,40 @@ def packs(component: ComponentName) -> tuple[str, str]:
 
 def indexes(component: ComponentName) -> str:
     return f"index/{_checked(component)}/"
+
+
+def timeline(system: int, timeline: int) -> str:
+    return f"{WAL}{system:016x}/{timeline:08x}/"
+
+
+def stretch(system: int, timeline_: int, start: int, end: int) -> Key:
+    """Numbers of fixed width: the order of keys is the order of the log."""
+    return Key(f"{timeline(system, timeline_)}{start:016x}-{end:016x}")
+
+
+def read_stretch(key: Key) -> tuple[int, int, int, int]:
+    """System, timeline, start and end. Raises ValueError."""
+    if (found := _STRETCH.match(key)) is None:
+        raise ValueError(f"{key!r} is no name of a stretch of log")
+    system, line, start, end = (int(part, 16) for part in found.groups())
+    if start >= end:
+        raise ValueError(f"{key!r} runs backwards")
+    return system, line, start, end
+
+
+def is_stretch(key: Key) -> bool:
+    return _STRETCH.match(key) is not None
+
+
+def history(system: int, timeline_: int) -> Key:
+    return Key(f"{timeline(system, timeline_)}history")
+
+
+def read_history(key: Key) -> tuple[int, int]:
+    """System and timeline. Raises ValueError."""
+    if (found := _HISTORY.match(key)) is None:
+        raise ValueError(f"{key!r} is no name of a history")
+    return int(found[1], 16), int(found[2], 16)
 
 
 def note(name: str) -> Key:

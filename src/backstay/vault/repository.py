@@ -34,6 +34,7 @@ from backstay.vault.shelf import Shelf
 from backstay.vault.signers import learn_signers
 from backstay.vault.stock import Lengths
 from backstay.vault.uses import PackList, Uses, read_pack_lists
+from backstay.vault.wal import WalLog
 from backstay.vault.walking import walked
 from backstay.vault.writer import Reservation, Writing
 
@@ -274,6 +275,11 @@ class Repository:
         for listed in list(self.store.list(f"proofs/{point.component}/{point.id.lower()}/")):
             self.store.delete(listed.key)
 
+    @property
+    def wal(self) -> WalLog:
+        """The write-ahead log that is kept here."""
+        return WalLog(self.store, self.opened, self._keys, self)
+
     # ── beside the points ──
 
     def keep_proof(self, proof: Proof) -> None:
@@ -362,11 +368,11 @@ class Repository:
             try:
                 return open_box(self.opened, key, data, letter=letter)
             except BackstayError:
-                if not self._learn_signers():
+                if not self.learn_signers():
                     raise
                 return open_box(self.opened, key, data, letter=letter)
 
-    def _learn_signers(self) -> bool:
+    def learn_signers(self) -> bool:
         """Whether somebody was enrolled or retired since we last looked. One listing for each box that does not count:
         a stranger's thousand files must not make us read everything a thousand times."""
         prefixes = (names.WRITERS, names.RETIRED)

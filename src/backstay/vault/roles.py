@@ -36,6 +36,7 @@ MAY_SIGN: dict[str, frozenset[Role]] = {
     "marks/": _MAKERS,
     "index/": _MAKERS,
     "locks/": _MAKERS,
+    "wal/": _MAKERS,
     "proofs/": frozenset(Role),
     "holds/": _AT_RECOVERY,
     "secrets/": _MAKERS,
