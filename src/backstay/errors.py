@@ -381,6 +381,12 @@ class Unreachable(BackstayError):
     code = 81
 
 
+class NoLastGood(BackstayError):
+    """No recovery point gave the right answer, where one was looked for."""
+
+    code = 89
+
+
 class Cancelled(BackstayError):
     """Stopped by a person. What was done is in the journal; `backstay resume` goes on."""
 

@@ -21,6 +21,7 @@ from cyclopts import App, CycloptsError
 from backstay import __version__
 from backstay.cli import (
     bootstrapping,
+    choosing,
     costing,
     keys,
     options,
@@ -53,7 +54,8 @@ app = App(
     "docs/reference/errors.md.",
 )
 CHAPTERS = (
-    planning, protecting, recovering, retaining, telling, costing, vaults, keys, bootstrapping, secrets, readying,
+    planning, protecting, recovering, choosing, retaining, telling, costing, vaults, keys, bootstrapping, secrets,
+    readying,
 )  # fmt: skip
 for chapter in CHAPTERS:
     chapter.register(app)

@@ -1,9 +1,9 @@
-"""Routine backups, proofs and copies: two facts in their component's stream, instead of a run of their own.
+"""Routine backups, proofs, copies and questions: two facts in their component's stream, instead of a run of their own.
 
-`RoutineBegan` is claim, lease and intent in one; PointTaken, ProofGiven, PointCopied or RoutineFailed ends it. There is
-one at a time for each component, kind and vault. The lease is not renewed: `until` is the longest that this routine
-may take, and everything that it started is killed `guard` before. One that was left open (its driver died) is closed by
-the next one, which looks first: a point that was sealed counts, whatever the journal has heard.
+`RoutineBegan` is claim, lease and intent in one; PointTaken, ProofGiven, PointCopied, AnswerGiven or RoutineFailed ends
+it. There is one at a time for each component, kind and vault. The lease is not renewed: `until` is the longest that
+this routine may take, and everything that it started is killed `guard` before. One that was left open (its driver died)
+is closed by the next one, which looks first: a point that was sealed counts, whatever the journal has heard.
 
 While a live run has the component, no backup begins: it would keep a half-restored state, or get in the way. The other
 way round nothing is refused: a recovery never waits for a backup.
@@ -15,11 +15,11 @@ from datetime import timedelta
 from backstay.engine.claims import holder
 from backstay.engine.driver import Driver
 from backstay.errors import BackstayError, Cancelled, JournalConflict, RunBusy
-from backstay.facts import PointCopied, PointTaken, ProofGiven, Recorded, RoutineBegan, RoutineFailed
+from backstay.facts import AnswerGiven, PointCopied, PointTaken, ProofGiven, Recorded, RoutineBegan, RoutineFailed
 from backstay.ports import Acting
 from backstay.values import ComponentName, PointId, StepId, StreamName, say_moment
 
-RoutineEnd = PointTaken | ProofGiven | PointCopied | RoutineFailed
+RoutineEnd = PointTaken | ProofGiven | PointCopied | AnswerGiven | RoutineFailed
 Note = Callable[[PointId], None]
 """Tells the journal which point was reserved, before anything is read."""
 
@@ -66,7 +66,13 @@ def open_routines(facts: list[Recorded]) -> list[RoutineBegan]:
         match recorded.fact:
             case RoutineBegan() as began:
                 found[began.run] = began
-            case PointTaken(run=run) | ProofGiven(run=run) | PointCopied(run=run) | RoutineFailed(run=run):
+            case (
+                PointTaken(run=run)
+                | ProofGiven(run=run)
+                | PointCopied(run=run)
+                | AnswerGiven(run=run)
+                | RoutineFailed(run=run)
+            ):
                 found.pop(run, None)
             case _:
                 pass
@@ -148,7 +154,7 @@ class _RoutineDesk:
         """What to write when the act raised. Its point may have been sealed all the same, right before."""
         if self._noted is not None and self._began.what != "proof":
             try:
-                if isinstance(seen := self._look(self._noted), PointTaken | PointCopied):
+                if isinstance(seen := self._look(self._noted), PointTaken | PointCopied | AnswerGiven):
                     return seen
             except BackstayError:
                 pass  # the vault does not answer: what it holds, `reconcile` finds

@@ -16,6 +16,7 @@ from backstay.facts.chain import read_spine as read_spine
 from backstay.facts.chain import signed_part as signed_part
 from backstay.facts.chain import spine_digest as spine_digest
 from backstay.facts.chain import write_spine as write_spine
+from backstay.facts.others import AnswerGiven as AnswerGiven
 from backstay.facts.others import CheckSeen as CheckSeen
 from backstay.facts.others import CommandTaken as CommandTaken
 from backstay.facts.others import ComponentsClaimed as ComponentsClaimed
@@ -36,6 +37,8 @@ from backstay.facts.others import RecoveryDeclared as RecoveryDeclared
 from backstay.facts.others import RoutineBegan as RoutineBegan
 from backstay.facts.others import RoutineFailed as RoutineFailed
 from backstay.facts.others import RunAttached as RunAttached
+from backstay.facts.others import SearchBegan as SearchBegan
+from backstay.facts.others import SearchEnded as SearchEnded
 from backstay.facts.points import CheckResult as CheckResult
 from backstay.facts.points import Hold as Hold
 from backstay.facts.points import NotVerified as NotVerified

@@ -5,7 +5,7 @@ from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 from typing import Literal
 
-from backstay.facts.points import Hold, Point, Proof
+from backstay.facts.points import Hold, Point, Proof, Verdict
 from backstay.values import (
     Between,
     ComponentName,
@@ -67,9 +67,9 @@ class RoutineBegan:
     """The first of the two facts of a routine backup, proof or copy: run, lease and intent in one."""
 
     run: RunId
-    what: Literal["backup", "proof", "copy"]
+    what: Literal["backup", "proof", "copy", "question", "capture"]
     vault: VaultName
-    """Where the point is written to; of a proof, where it is read from."""
+    """Where the point is written to; of a proof or a question, where it is read from."""
     plan: Digest
     driver: str
     until: datetime
@@ -154,6 +154,47 @@ class LineageBegan:
     lineage: str
 
 
+@dataclass(frozen=True, slots=True)
+class SearchBegan:
+    """Somebody looks for the last known good: one question, asked of one recovery point after another."""
+
+    search: RunId
+    question: str
+    expect: str
+    """As it was typed: `>= 1`."""
+    earliest: datetime | None
+    latest: datetime | None
+    """Only points with data until then are asked."""
+    by: PersonName | str
+
+
+@dataclass(frozen=True, slots=True)
+class AnswerGiven:
+    """The second fact of a question that a point was asked. Points do not change: no answer is asked for twice."""
+
+    run: RunId
+    search: RunId
+    vault: VaultName
+    point: PointId
+    at: datetime | None
+    """The moment that the log was replayed to, on top of the point. None: the point's own end."""
+    verdict: Verdict
+    """Passed: right. Failed: wrong. Not verified: nothing was found out."""
+    said: str
+    """The one value that came back and what was expected, or why there is none."""
+    took: timedelta
+
+
+@dataclass(frozen=True, slots=True)
+class SearchEnded:
+    """What a search found. Without a `good` point: nothing that was asked gave the right answer."""
+
+    search: RunId
+    good: PointId | None
+    bad: PointId | None
+    said: str
+
+
 # ── the stream `watch` ───────────────────────────────────────────────────────────────────────────
 
 
@@ -231,6 +272,9 @@ OtherFact = (
     | PointEnded
     | HoldPlaced
     | LineageBegan
+    | SearchBegan
+    | AnswerGiven
+    | SearchEnded
     | CheckSeen
     | DisasterDeclared
     | CommandTaken

@@ -221,8 +221,8 @@ FACTS: Mapping[str, tuple[type, Shape[Any]]] = {
     )),
     "routine-began/1": (others.RoutineBegan, record(
         others.RoutineBegan,
-        run=text, what=one_of("backup", "proof", "copy"), vault=text, plan=text, driver=text, until=moment,
-        point=maybe(text),
+        run=text, what=one_of("backup", "proof", "copy", "question", "capture"), vault=text, plan=text, driver=text,
+        until=moment, point=maybe(text),
     )),
     "point-taken/1": (others.PointTaken, record(
         others.PointTaken, run=text, vault=text, point=point, took=span, said=many(text),
@@ -238,6 +238,18 @@ FACTS: Mapping[str, tuple[type, Shape[Any]]] = {
     "hold-placed/1": (others.HoldPlaced, record(others.HoldPlaced, vault=text, hold=hold)),
     "lineage-began/1": (others.LineageBegan, record(
         others.LineageBegan, component=text, run=text, origin=text, lineage=text,
+    )),
+    "search-began/1": (others.SearchBegan, record(
+        others.SearchBegan,
+        search=text, question=text, expect=text, earliest=maybe(moment), latest=maybe(moment), by=text,
+    )),
+    "answer-given/1": (others.AnswerGiven, record(
+        others.AnswerGiven,
+        run=text, search=text, vault=text, point=text, at=maybe(moment), verdict=choice(points.Verdict), said=text,
+        took=span,
+    )),
+    "search-ended/1": (others.SearchEnded, record(
+        others.SearchEnded, search=text, good=maybe(text), bad=maybe(text), said=text,
     )),
     "check-seen/1": (others.CheckSeen, record(
         others.CheckSeen, check=text, colour=one_of("green", "red", "unknown"), at=moment, last=maybe(moment), why=text,

@@ -4,8 +4,8 @@ Each question has one truth. The vaults decide which recovery points exist; the 
 puts both together, and everything above (estimates, objectives, documents) reads this value and nothing else. It is a
 fold that can be thrown away: nothing here is ever stored.
 
-`runs`, `incidents` and `lines` are its parts, `whole` puts them together, `measures` says what a run cost. What a run
-may do next is for `machine`.
+`runs`, `incidents`, `searches` and `lines` are its parts, `whole` puts them together, `measures` says what a run cost.
+What a run may do next is for `machine`.
 """
 
 from backstay.history.incidents import IncidentSeen as IncidentSeen
@@ -26,6 +26,8 @@ from backstay.history.runs import RunFold as RunFold
 from backstay.history.runs import RunSeen as RunSeen
 from backstay.history.runs import StepSeen as StepSeen
 from backstay.history.runs import seen_run as seen_run
+from backstay.history.searches import SearchSeen as SearchSeen
+from backstay.history.searches import searches as searches
 from backstay.history.whole import History as History
 from backstay.history.whole import InVault as InVault
 from backstay.history.whole import active_holds as active_holds

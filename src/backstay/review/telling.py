@@ -10,6 +10,7 @@ from datetime import datetime
 from typing import assert_never
 
 from backstay.facts import (
+    AnswerGiven,
     CannotTell,
     CheckSeen,
     CommandTaken,
@@ -50,10 +51,13 @@ from backstay.facts import (
     RunEnded,
     RunFact,
     RunStarted,
+    SearchBegan,
+    SearchEnded,
     StepRetried,
     StepSkipped,
     Succeeded,
     TryLater,
+    Verdict,
 )
 from backstay.incident import say_between
 from backstay.review.tree import Table
@@ -109,6 +113,14 @@ def entry(fact: Fact) -> tuple[str, str] | None:
             return f"Recovery point {id} copied from {source} to {to} ({moved_said})", MACHINE
         case RoutineFailed(why=why):
             return f"A backup, proof or copy came to nothing: {_first(why)}", MACHINE
+        case SearchBegan(question=question, expect=expect, by=by):
+            return f"The last known good is looked for: {_first(question)} should be {expect}", str(by)
+        case AnswerGiven(point=point, at=at, verdict=verdict, said=said):
+            word = {Verdict.PASSED: "right", Verdict.FAILED: "wrong"}.get(verdict, "not verified")
+            until = f" at {say_moment(at)}" if at else ""
+            return f"Recovery point {point}{until} was asked: {word}, {_first(said)}", MACHINE
+        case SearchEnded(said=said):
+            return f"The search has ended: {_first(said)}", MACHINE
         case PointMissing(vault, point):
             return f"ALARM: the vault {vault} does not have the recovery point {point}", MACHINE
         case PointEnded(vault, point, why, by):

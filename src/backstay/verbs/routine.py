@@ -62,7 +62,7 @@ def take_point(routine: Routine, began: Callable[[PointId], None] = _unasked) ->
     """
     clock, name = routine.clock, routine.component.name
     started = clock.elapsed()
-    with _edge(f"taking {name}"), routine.vault.begin(name, plan=routine.plan, now=clock.now()) as writer:
+    with edge(f"taking {name}"), routine.vault.begin(name, plan=routine.plan, now=clock.now()) as writer:
         began(writer.id)
         taken = routine.keeper.take(Stoppable(writer, routine.stop), routine.progress)
         heed(routine.stop)
@@ -109,7 +109,7 @@ def prove_point(routine: Routine, id: PointId, scratch: Path, tier: Tier = "full
     seen, stopped = _Seen(), None
     began = clock.now()
     try:
-        with _edge(f"proving {id}"):
+        with edge(f"proving {id}"):
             _look(routine, reader, scratch, tier, seen)
     except Cancelled:
         raise
@@ -233,7 +233,7 @@ def _sweep(scratch: Path) -> None:
 
 
 @contextmanager
-def _edge(doing: str) -> Generator[None]:
+def edge(doing: str) -> Generator[None]:
     """An error of the operating system that an adapter let through, in our words."""
     try:
         yield
