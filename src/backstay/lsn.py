@@ -18,6 +18,7 @@ identifier, segment size, block size. In the byte order of the server: little-en
 _LONG = 0x0002
 """XLP_LONG_HEADER: set on the first page of every segment."""
 
+_SEGMENT = re.compile(r"[0-9A-F]{24}")
 _LSN = re.compile(r"([0-9A-Fa-f]{1,8})/([0-9A-Fa-f]{1,8})")
 
 
@@ -38,6 +39,16 @@ def segment_name(timeline: int, number: int, segment_bytes: int) -> str:
     0x100 of 16 MiB, 0x40 of 64 MiB."""
     per_log = 0x1_0000_0000 // segment_bytes
     return f"{timeline:08X}{number // per_log:08X}{number % per_log:08X}"
+
+
+def segment_place(name: str, segment_bytes: int) -> tuple[int, Lsn]:
+    """The inverse: timeline, and first position. Raises ValueError for what is no name of a segment of this size."""
+    if _SEGMENT.fullmatch(name) is None:
+        raise ValueError(f"{name!r} is not the name of a segment")
+    timeline, log, part = (int(name[at : at + 8], 16) for at in (0, 8, 16))
+    if timeline == 0 or part >= 0x1_0000_0000 // segment_bytes:
+        raise ValueError(f"{name!r} is not the name of a segment of {segment_bytes} bytes")
+    return timeline, Lsn(log << 32 | part * segment_bytes)
 
 
 def segments(timeline: int, start: Lsn, stop: Lsn, segment_bytes: int) -> Iterator[tuple[str, int]]:

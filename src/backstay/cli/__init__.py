@@ -33,6 +33,7 @@ from backstay.cli import (
     secrets,
     telling,
     vaults,
+    wal,
 )
 from backstay.cli.options import Failed
 from backstay.errors import BackstayError, Cancelled, ToolMissing, Usage
@@ -55,7 +56,7 @@ app = App(
 )
 CHAPTERS = (
     planning, protecting, recovering, choosing, retaining, telling, costing, vaults, keys, bootstrapping, secrets,
-    readying,
+    readying, wal,
 )  # fmt: skip
 for chapter in CHAPTERS:
     chapter.register(app)
