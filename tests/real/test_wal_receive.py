@@ -1,0 +1,322 @@
+"""The receiver against real servers: what it confirms is in the vault, whatever dies."""
+
+import re
+import shutil
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from datetime import timedelta
+from itertools import pairwise
+from pathlib import Path
+
+import psycopg
+import pytest
+
+from backstay.adapters.clock import SystemClock
+from backstay.adapters.memory.store import MemoryStore
+from backstay.adapters.postgres.receiving import Closing, Connected, Event, Kept, Receiver
+from backstay.adapters.postgres.shelving import Trouble
+from backstay.errors import BackstayError, ObjectMissing, SourceUnsuitable, StoreUnreachable, WalConflict
+from backstay.lsn import Lsn, lsn
+from backstay.ports import Key
+from backstay.reach import read_history
+from backstay.values import VaultName
+from backstay.vault import Repository, names
+from fix_postgres import MakePostgres, Server
+from fix_vault import new_vault
+from fix_waiting import until
+
+LOCAL, OTHER = VaultName("local"), VaultName("other")
+QUICK = Closing(timedelta(seconds=0.2), 1 << 20)
+SAFE = {"fsync": "on", "max_slot_wal_keep_size": "1GB"}
+
+
+@dataclass
+class Following:
+    receiver: Receiver
+    heard: list[Event] = field(default_factory=list[Event])
+    errors: list[BackstayError] = field(default_factory=list[BackstayError])
+
+    @property
+    def durable(self) -> Lsn:
+        return max((one.end for one in self.heard if isinstance(one, Kept)), default=Lsn(0))
+
+    def has(self, place: Lsn) -> None:
+        until(lambda: self.durable >= place or bool(self.errors), f"the log up to {place:x} is kept", seconds=20)
+        assert not self.errors, self.errors
+
+    @property
+    def troubles(self) -> str:
+        return "\n".join(one.said for one in self.heard if isinstance(one, Trouble))
+
+
+@contextmanager
+def following(
+    server: Server, *vaults: Repository, closing: Closing = QUICK, slot: str = "backstay"
+) -> Iterator[Following]:
+    heard: list[Event] = []
+    shelves = {VaultName(vault.name): vault.wal for vault in vaults}
+    found = Following(Receiver(server.dsn(), slot, shelves, SystemClock(), heard.append, closing), heard)
+
+    def run() -> None:
+        try:
+            found.receiver.run()
+        except BackstayError as error:
+            found.errors.append(error)
+
+    thread = threading.Thread(target=run)
+    thread.start()
+    try:
+        yield found
+    finally:
+        found.receiver.stop()
+        thread.join(30)
+        assert not thread.is_alive()
+
+
+def vault(name: str = "local") -> Repository:
+    found = new_vault(MemoryStore())
+    found.name = name
+    return found
+
+
+def written(server: Server) -> Lsn:
+    with server.connect() as connection:
+        connection.execute("CREATE TABLE IF NOT EXISTS t AS SELECT 1 AS n")
+        connection.execute("INSERT INTO t SELECT generate_series(1, 1000)")
+        return position(connection)
+
+
+def position(connection: psycopg.Connection) -> Lsn:
+    row = connection.execute("SELECT pg_current_wal_flush_lsn()").fetchone()
+    assert row is not None
+    return lsn(str(row[0]))
+
+
+def system_of(server: Server) -> int:
+    with server.connect() as connection:
+        row = connection.execute("SELECT system_identifier FROM pg_control_system()").fetchone()
+    assert row is not None
+    return int(row[0])
+
+
+def in_order(found: Repository, system: int, timeline: int = 1) -> tuple[Lsn, Lsn]:
+    """The log of a timeline, without a gap, and equal to what is read."""
+    stretches = found.wal.stretches(system, timeline)
+    end = stretches[0].start
+    for one in stretches:
+        assert one.start <= end
+        end = max(end, one.end)
+    read = b"".join(found.wal.read(system, timeline, stretches[0].start, end))
+    assert len(read) == end - stretches[0].start
+    return stretches[0].start, end
+
+
+@pytest.mark.parametrize("major", [15, 17, 18])
+def test_what_is_confirmed_is_in_the_vault_and_nothing_else_is(make_postgres: MakePostgres, major: int) -> None:
+    server, kept = make_postgres(major, conf=SAFE), vault()
+    with following(server, kept) as found:
+        for _ in range(3):
+            found.has(written(server))
+        with server.connect() as connection:
+            connection.execute("SELECT pg_switch_wal()")
+            written(server)
+            confirmed = connection.execute(
+                "SELECT flush_lsn, replay_lsn FROM pg_stat_replication WHERE application_name = 'backstay'"
+            ).fetchone()
+            assert confirmed is not None
+            assert lsn(str(confirmed[0])) <= found.durable
+            assert confirmed[1] is None, "nothing is ever said to be applied"
+        found.has(written(server))
+    start, end = in_order(kept, system_of(server))
+    assert start % (16 << 20) == 0
+    data = server.data / "pg_wal" / "000000010000000000000001"
+    if start <= 1 << 24 and data.exists():
+        assert b"".join(kept.wal.read(system_of(server), 1, Lsn(1 << 24), Lsn(2 << 24))) == data.read_bytes()
+    first = kept.wal.stretches(system_of(server))[-1]
+    label = kept.wal.label(first)
+    assert (label.major, label.segment_bytes) == (major, 16 << 20)
+    assert label.since is not None
+    assert label.until is not None
+    assert label.since <= label.until
+    assert end == found.durable
+
+
+def test_after_a_crash_of_the_server_it_goes_on_where_it_was(make_postgres: MakePostgres) -> None:
+    server, kept = make_postgres(15, conf=SAFE), vault()
+    with following(server, kept) as found:
+        found.has(written(server))
+        before = written(server)
+        server.kill9()
+        server.start()
+        found.has(written(server))
+        assert found.durable > before
+    in_order(kept, system_of(server))
+    assert [one.start for one in found.heard if isinstance(one, Connected)][1] <= found.durable
+    assert "the connection to the database was lost" in found.troubles or "does not answer" in found.troubles
+
+
+def test_a_receiver_that_died_left_nothing_that_the_next_one_needs(make_postgres: MakePostgres) -> None:
+    """It is stopped anywhere, also while a piece is on its way: the vaults alone say where to go on."""
+    server, store = make_postgres(17, conf=SAFE), MemoryStore()
+    kept = new_vault(store)
+    ends: list[Lsn] = []
+    for _ in range(4):
+        with following(server, kept) as found:
+            found.has(written(server))
+            ends.append(found.durable)
+    stretches = kept.wal.stretches(system_of(server))
+    assert all(before.end == after.start for before, after in pairwise(stretches)), "nothing twice, and no gap"
+    assert stretches[-1].end >= ends[-1]
+    in_order(kept, system_of(server))
+
+
+def test_a_new_timeline_is_followed_and_its_history_comes_first(make_postgres: MakePostgres) -> None:
+    server, kept = make_postgres(15, conf={**SAFE, "restore_command": "false"}), vault()
+    system = system_of(server)
+    with following(server, kept) as found:
+        found.has(written(server))
+        server.stop()
+        (server.data / "recovery.signal").touch()
+        server.start()
+        until(lambda: not _recovering(server), "it is promoted")
+        found.has(written(server))
+    assert sorted(kept.wal.histories(system)) == [2]
+    left = read_history(2, kept.wal.histories(system)[2])
+    assert [(one.timeline, one.at) for one in left] == [(1, in_order(kept, system)[1])]
+    start, end = in_order(kept, system, 2)
+    assert start == left[0].at
+    assert end == found.durable
+    times = {one.key: one.modified for one in kept.store.list("wal/")}
+    assert times[names.history(system, 2)] <= min(at for key, at in times.items() if "/00000002/0" in key)
+
+
+def _recovering(server: Server) -> bool:
+    with server.connect() as connection:
+        row = connection.execute("SELECT pg_is_in_recovery()").fetchone()
+    return row is None or bool(row[0])
+
+
+class _Moody(MemoryStore):
+    """A store that is away while `away`."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.away = False
+
+    def put_if_absent(self, key: Key, data: bytes) -> bool:
+        if self.away:
+            raise StoreUnreachable("no answer")
+        return super().put_if_absent(key, data)
+
+
+def test_a_vault_that_is_away_is_left_behind_and_named(make_postgres: MakePostgres) -> None:
+    server, store = make_postgres(15, conf=SAFE), _Moody()
+    kept, behind = vault(), new_vault(store)
+    behind.name = "other"
+    with following(server, behind, kept) as found:
+        found.has(written(server))
+        store.away = True
+        found.has(written(server))
+        found.has(written(server))
+        last = [one for one in found.heard if isinstance(one, Kept)][-1]
+        assert (last.vaults, dict(last.lacking)) == ((LOCAL,), {OTHER: "no answer"})
+        assert "other takes no log: no answer" in found.troubles
+    system = system_of(server)
+    assert behind.wal.stretches(system)[-1].end < kept.wal.stretches(system)[-1].end
+
+
+def test_while_no_vault_takes_it_nothing_is_confirmed_and_the_server_keeps_it(make_postgres: MakePostgres) -> None:
+    server, store = make_postgres(15, conf=SAFE), _Moody()
+    kept = new_vault(store)
+    with following(server, kept) as found:
+        found.has(written(server))
+        store.away = True
+        place = written(server)
+        until(lambda: "no vault takes the log" in found.troubles, "it says that no vault takes it")
+        with server.connect() as connection:
+            row = connection.execute("SELECT flush_lsn FROM pg_stat_replication").fetchone()
+        assert row is not None
+        assert lsn(str(row[0])) < place
+        store.away = False
+        found.has(place)
+    in_order(kept, system_of(server))
+
+
+def test_log_that_the_server_removed_is_a_gap_that_is_said(make_postgres: MakePostgres) -> None:
+    small = {**SAFE, "min_wal_size": "32MB", "max_wal_size": "32MB", "max_slot_wal_keep_size": "16MB"}
+    server, kept = make_postgres(17, conf=small), vault()
+    with following(server, kept) as found:
+        found.has(written(server))
+    end = found.durable
+    with server.connect() as connection:  # nobody follows, and its slot may keep one segment
+        for _ in range(6):
+            connection.execute("SELECT pg_switch_wal()")
+            connection.execute("INSERT INTO t SELECT generate_series(1, 10)")
+            connection.execute("CHECKPOINT")
+    with following(server, kept) as found:
+        found.has(written(server))
+    assert "there is a gap" in found.troubles
+    system = system_of(server)
+    begun = next(one.start for one in kept.wal.stretches(system) if one.start > end)
+    assert begun % (16 << 20) == 0
+    with pytest.raises(ObjectMissing, match="is not kept from"):
+        list(kept.wal.read(system, 1, end, begun))
+    assert list(kept.wal.read(system, 1, begun, found.durable))
+
+
+def test_a_second_receiver_of_the_same_slot_waits_and_says_so(make_postgres: MakePostgres) -> None:
+    server, kept, other = make_postgres(15, conf=SAFE), vault(), vault()
+    with following(server, kept) as found:
+        found.has(written(server))
+        with following(server, other) as second:
+            until(lambda: "slot is in use" in second.troubles, "the second one hears that the slot is in use")
+        found.has(written(server))
+    assert second.durable == 0
+
+
+def test_two_receivers_with_slots_of_their_own_harm_nobody(make_postgres: MakePostgres) -> None:
+    server, kept = make_postgres(15, conf=SAFE), vault()
+    with following(server, kept) as found, following(server, kept, slot="second") as second:
+        for _ in range(3):
+            place = written(server)
+            found.has(place)
+            second.has(place)
+    in_order(kept, system_of(server))
+
+
+@pytest.mark.parametrize(
+    ("conf", "why"),
+    [
+        ({"wal_level": "minimal", "max_wal_senders": "0"}, "(does not|wal_level)"),
+        ({"fsync": "off"}, "fsync = off"),
+        ({**SAFE, "max_replication_slots": "0"}, "no replication slot"),
+    ],
+)
+def test_a_server_whose_log_could_not_be_trusted_is_refused(
+    make_postgres: MakePostgres, conf: dict[str, str], why: str
+) -> None:
+    server = make_postgres(15, conf=conf)
+    with following(server, vault()) as found:
+        until(lambda: bool(found.errors), "it refuses")
+    assert isinstance(found.errors[0], SourceUnsuitable)
+    assert re.search(why, str(found.errors[0]))
+
+
+def test_a_server_that_was_set_back_is_not_taken_for_the_same(make_postgres: MakePostgres, tmp_path: Path) -> None:
+    server, kept = make_postgres(15, conf=SAFE), vault()
+    written(server)
+    server.stop()
+    shutil.copytree(server.data, tmp_path / "before")
+    server.start()
+    with following(server, kept) as found:
+        found.has(written(server))
+    server.stop()
+    shutil.rmtree(server.data)
+    shutil.copytree(tmp_path / "before", server.data)
+    server.start()
+    with following(server, kept) as found:
+        until(lambda: bool(found.errors), "it refuses")
+    assert isinstance(found.errors[0], WalConflict)
+    assert "behind the log that is kept" in found.errors[0].message
