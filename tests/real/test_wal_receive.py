@@ -1,14 +1,17 @@
 """The receiver against real servers: what it confirms is in the vault, whatever dies."""
 
+import json
 import re
 import shutil
+import subprocess
 import threading
-from collections.abc import Iterator
+from collections.abc import Generator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from datetime import timedelta
 from itertools import pairwise
 from pathlib import Path
+from typing import Any
 
 import psycopg
 import pytest
@@ -17,12 +20,16 @@ from backstay.adapters.clock import SystemClock
 from backstay.adapters.memory.store import MemoryStore
 from backstay.adapters.postgres.receiving import Closing, Connected, Event, Kept, Receiver
 from backstay.adapters.postgres.shelving import Trouble
+from backstay.app import planning
+from backstay.app.home import Asked, Home
+from backstay.app.leading import log_of
 from backstay.errors import BackstayError, ObjectMissing, SourceUnsuitable, StoreUnreachable, WalConflict
 from backstay.lsn import Lsn, lsn
 from backstay.ports import Key
-from backstay.reach import read_history
+from backstay.reach import base_of, reaches, read_history
 from backstay.values import VaultName
 from backstay.vault import Repository, names
+from fix_estate import program
 from fix_postgres import MakePostgres, Server
 from fix_vault import new_vault
 from fix_waiting import until
@@ -54,7 +61,7 @@ class Following:
 @contextmanager
 def following(
     server: Server, *vaults: Repository, closing: Closing = QUICK, slot: str = "backstay"
-) -> Iterator[Following]:
+) -> Generator[Following]:
     heard: list[Event] = []
     shelves = {VaultName(vault.name): vault.wal for vault in vaults}
     found = Following(Receiver(server.dsn(), slot, shelves, SystemClock(), heard.append, closing), heard)
@@ -113,7 +120,7 @@ def in_order(found: Repository, system: int, timeline: int = 1) -> tuple[Lsn, Ls
     return stretches[0].start, end
 
 
-@pytest.mark.parametrize("major", [15, 17, 18])
+@pytest.mark.parametrize("major", [15, 18])
 def test_what_is_confirmed_is_in_the_vault_and_nothing_else_is(make_postgres: MakePostgres, major: int) -> None:
     server, kept = make_postgres(major, conf=SAFE), vault()
     with following(server, kept) as found:
@@ -289,7 +296,7 @@ def test_two_receivers_with_slots_of_their_own_harm_nobody(make_postgres: MakePo
 @pytest.mark.parametrize(
     ("conf", "why"),
     [
-        ({"wal_level": "minimal", "max_wal_senders": "0"}, "(does not|wal_level)"),
+        ({"wal_level": "minimal", "max_wal_senders": "0"}, "lets nobody follow.*wal_level = minimal"),
         ({"fsync": "off"}, "fsync = off"),
         ({**SAFE, "max_replication_slots": "0"}, "no replication slot"),
     ],
@@ -320,3 +327,100 @@ def test_a_server_that_was_set_back_is_not_taken_for_the_same(make_postgres: Mak
         until(lambda: bool(found.errors), "it refuses")
     assert isinstance(found.errors[0], WalConflict)
     assert "behind the log that is kept" in found.errors[0].message
+
+
+# ── as it is typed ───────────────────────────────────────────────────────────────────────────────
+
+PLAN = """\
+backstay: 1
+system: {name: shop, title: Shop}
+objectives: {rto: 1h, rpo: 1m}
+sites:
+  primary: {}
+vaults:
+  local: {url: ./local, keep: 30d}
+components:
+  database:
+    postgres: {url: {primary: "${env:SHOP_DATABASE}"}, way: local, data: {primary: %s}}
+    protect: {full: "02:00", wal: continuous}
+people:
+  me: {name: Me, email: me@example.com}
+declaration: {authority: {alone: [me]}}
+"""
+
+
+@pytest.fixture
+def shop(tmp_path: Path, make_postgres: MakePostgres, monkeypatch: pytest.MonkeyPatch) -> Server:
+    server = make_postgres(15, conf=SAFE)
+    monkeypatch.setenv("SHOP_DATABASE", server.dsn())
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "backstay.yaml").write_text(PLAN % server.data)
+    list(planning.init(Home(Asked(), tmp_path)))
+    return server
+
+
+def begun(*words: str) -> subprocess.Popen[str]:
+    with Path("receiver.log").open("a") as log:
+        return subprocess.Popen(
+            [*program(), "wal", "receive", *words], stdout=log, stderr=log, text=True, start_new_session=True
+        )
+
+
+def typed(*words: str) -> subprocess.CompletedProcess[str]:
+    return subprocess.run([*program(), *words], capture_output=True, text=True, timeout=120, check=False)
+
+
+def events() -> list[dict[str, Any]]:
+    lines = Path("receiver.log").read_text().splitlines()
+    return [json.loads(line) for line in lines if line.startswith("{") and line.endswith("}")]
+
+
+def kept_up_to(place: Lsn) -> None:
+    def there() -> bool:
+        return any(one["event"] == "kept" and lsn(one["end"]) >= place for one in events())
+
+    until(there, f"the log up to {place:x} is kept; {Path('receiver.log').read_text()}", seconds=30)
+
+
+def test_the_receiver_as_it_is_typed_is_killed_stopped_and_seen_in_status(shop: Server) -> None:
+    assert typed("backup", "database").returncode == 0
+    running = begun("database", "--every", "200ms", "--json")
+    kept_up_to(written(shop))
+    refused = typed("wal", "receive", "--json")
+    assert (refused.returncode, json.loads(refused.stderr)["code"]) == (62, 62)
+
+    running.kill()
+    running.wait(30)
+    place = written(shop)
+    running = begun("--every", "200ms", "--json")
+    kept_up_to(place)
+
+    place = written(shop)  # stopped in order, it takes along what has arrived
+    kept_up_to(place)
+    running.terminate()
+    assert running.wait(30) == 0, Path("receiver.log").read_text()
+
+    told = json.loads(typed("status", "--json").stdout)["components"][0]
+    assert told["age_s"] < 60
+    assert "the log kept after the newest point" in told["rpo"]["why"]
+    state = json.loads(Path(".backstay/wal-database.json").read_text())
+    assert (state["vaults"], state["lacking"], lsn(state["durable"]) >= place) == (["local"], {}, True)
+    assert "postgresql://" not in Path("receiver.log").read_text()
+
+    once = typed("wal", "receive", "--once")
+    assert (once.returncode, "everything is kept" in once.stdout) == (0, True), once.stderr
+    opened = Home(Asked(), Path.cwd()).vault(LOCAL)
+    in_order(opened, system_of(shop))
+    point = base_of(opened.points()[0])
+    log = log_of(opened.wal, system_of(shop))
+    assert point is not None
+    assert log is not None
+    assert reaches(log, point)[0].to >= place
+
+
+def test_what_is_no_source_of_log_is_refused_before_anything(shop: Server) -> None:
+    wrong = typed("wal", "receive", "nobody")
+    assert wrong.returncode == 13
+    big = typed("wal", "receive", "--size", "1GiB")
+    assert (big.returncode, "1 byte to 60 MiB" in big.stderr) == (2, True)
+    assert not Path("local/wal").exists()

@@ -401,7 +401,7 @@ def test_remarks_name_what_each_component_asks_for_in_vain() -> None:
     text = MINIMAL.replace("${env:DATABASE_URL}", vain)
     found = [said for said in config.remarks(config.parse(text, "backstay.yaml")) if said.startswith(UNDONE)]
     assert found[:3] == [
-        UNDONE + "`wal: continuous` (database): nothing does it by itself; run `backstay wal archive`",
+        UNDONE + "`wal: continuous` (database): nothing does it by itself; run `backstay wal receive` or `archive`",
         UNDONE + "`before` (database): nothing sees a deployment; run `backstay backup` before each",
         UNDONE + "`managed`, `way: stream` (database): PostgreSQL is taken by its files or by a dump only",
     ]

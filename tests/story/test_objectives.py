@@ -92,6 +92,14 @@ RPO: list[tuple[str, History, Standing, str]] = [
     ("nothing", having(), Standing.BROKEN, "there is no recovery point: everything would be lost"),
     ("suspicious", having(FRESH, holds=(hold(FRESH, "suspicious", NOW),)), Standing.BROKEN,
      "no recovery point can be used: marked suspicious by dba-lead: rows look wrong"),
+    ("log goes on from the proven one", having(LATE, proofs=(proof(LATE, at("11:00")),), leads={LATE.id: NOW - MINUTE}),
+     Standing.KEPT, "the log kept after the newest proven point is 1 min old, within 24 h"),
+    ("log goes on from a younger one only",
+     having(LATE, FRESH, proofs=(proof(LATE, at("11:00")),), leads={FRESH.id: NOW - MINUTE}), Standing.UNPROVEN,
+     ("the log kept after the newest point is 1 min old and not proven; "
+      "the newest proven one is 24 h 0 min 1 s old, and the RPO allows 24 h")),
+    ("log that ends before the point does says nothing", having(FRESH, leads={FRESH.id: at("09:00")}),
+     Standing.UNPROVEN, "the newest point is 2 h old, and no point is proven"),
     ("from the future", having(point(at("14:00"))), Standing.UNKNOWN,
      "the newest data lies 2 h in the future: clocks differ"),
 ]  # fmt: skip

@@ -69,7 +69,7 @@ def keeper_of(home: Home, component: Component, site: SiteName, *, full: bool = 
             from backstay.adapters.postgres import PostgresKeeper, PostgresPlace
 
             place = PostgresPlace(
-                dsn=_at(home, source.url, component, site),
+                dsn=address_of(home, component, site),
                 data=home.path(data) if source.data and (data := source.data.on(site)) else None,
                 bin=home.path(source.binaries) if source.binaries else None,
                 way=source.way,
@@ -100,6 +100,12 @@ KINDS = frozenset({"postgres", "sqlite", "files"})
 
 def supported(component: Component) -> bool:
     return component.kind in KINDS
+
+
+def address_of(home: Home, component: Component, site: SiteName) -> str:
+    """The connection string of a PostgreSQL component. It may hold a password."""
+    assert isinstance(component.source, PostgresSource), "only PostgreSQL has one"
+    return _at(home, component.source.url, component, site)
 
 
 def _at(home: Home, value: PerSite, component: Component, site: SiteName) -> str:

@@ -8,6 +8,7 @@ import json
 from collections.abc import Mapping
 from contextlib import suppress
 from dataclasses import dataclass, replace
+from datetime import datetime
 from functools import cached_property
 from pathlib import Path
 
@@ -16,6 +17,7 @@ from backstay.adapters import journal as journals
 from backstay.adapters.clock import SystemClock
 from backstay.adapters.secrets import EnvironmentAndFiles, OrSealed
 from backstay.app import stores
+from backstay.app.leading import leads
 from backstay.app.sealing import sealed_values
 from backstay.errors import (
     AccessDenied,
@@ -327,18 +329,22 @@ class Home:
         points: dict[VaultName, list[Point]] = {}
         proofs: list[Proof] = []
         holds: list[Hold] = []
+        reached: dict[PointId, datetime] = {}
         away: BackstayError | None = None
+        facts = self.journal.everything()
         for name, opened in self.vaults.items():
             try:
                 # One damaged point must not hide those that are sound: `troubles` names it.
                 points[name] = opened.survey(component)[0]
                 proofs += [p for p in opened.proofs() if component in (None, p.component)]
                 holds += [h for h in opened.holds() if component in (None, h.component)]
+                for point, moment in leads(opened.wal, points[name], facts).items():
+                    reached[point] = max(moment, reached.get(point, moment))
             except (StoreUnreachable, AccessDenied) as error:
                 away = error
         if away is not None and not points:
             raise away
-        return history(self.journal.everything(), points, proofs, holds)
+        return history(facts, points, proofs, holds, reached)
 
     def seal(self) -> None:
         """At the end of a command: seal whatever is new in the journal, so that its end can be verified. A vault

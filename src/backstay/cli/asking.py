@@ -74,6 +74,17 @@ def span(text: str) -> timedelta:
         raise Usage(f"{error}", detail="nothing was started", hint="write it like 30m or 48h") from None
 
 
+def amount(text: str, most: int) -> int:
+    """`16MiB`, in bytes. Raises Usage; also for nothing, and for more than `most` bytes."""
+    try:
+        found = values.size(text)
+    except ValueError as error:
+        raise Usage(f"{error}", detail="nothing was started") from None
+    if not 0 < found <= most:
+        raise Usage(f"{text} is no size for this", detail=f"1 byte to {most >> 20} MiB; nothing was started")
+    return found
+
+
 def moment(text: str) -> datetime:
     """An RFC 3339 moment; without a zone it is UTC, as everything that Backstay prints. Raises Usage."""
     try:

@@ -1,14 +1,19 @@
 """The write-ahead log of PostgreSQL components: kept as it is written, and what of it is missing."""
 
+import json
+from datetime import timedelta
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Annotated
 
-from cyclopts import App
+from cyclopts import App, Parameter
 
 from backstay.cli.options import HERE, Common
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
     from backstay.adapters.postgres.archive_service import Service
+    from backstay.adapters.postgres.receiving import Event, Kept
     from backstay.cli.printing import Page
 
 wal_app = App(
@@ -19,6 +24,109 @@ wal_app = App(
 
 def register(app: App) -> None:
     app.command(wal_app)
+
+
+@wal_app.command
+def receive(
+    component: str | None = None,
+    *,
+    slot: str | None = None,
+    every: str = "5s",
+    size: str = "16MiB",
+    once: Annotated[bool, Parameter(negative="")] = False,
+    common: Common = HERE,
+) -> None:
+    """Follow the log of a server as it is written, and keep it in every vault of the component: seconds after a commit
+    it is there. The server forgets what a vault has, and nothing else.
+
+    Runs until it is stopped; run it under a supervisor. Stopped in order (SIGTERM) it keeps what it has; killed, it
+    goes on where the vaults end. It needs a role with REPLICATION, and makes a replication slot on the server.
+
+    Example: `backstay wal receive database`
+
+    Parameters
+    ----------
+    component
+        A component of the plan, of the kind postgres. Default: the one with `wal: continuous`.
+    slot
+        The name of the replication slot. Default: backstay_COMPONENT.
+    every
+        At the latest so long after it came, log is on its way to the vaults: what a disaster may cost.
+    size
+        At the latest when there is so much of it; at most 60 MiB.
+    once
+        Stop when everything is kept that the server had written when we began.
+    """
+    from backstay.adapters.postgres.receiving import Closing
+    from backstay.app import receiving
+    from backstay.cli.asking import amount, span
+    from backstay.cli.printing import Page
+
+    page = Page(common)
+    home = page.home()
+    wanted = receiving.Wanted(slot, Closing(span(every), amount(size, receiving.LONGEST_PIECE)), once)
+    teller = _Teller(page, home.clock.elapsed)
+    receiving.receive(home, receiving.followed(home, component), wanted, teller)
+    teller.say("everything is kept that the server had written" if once else "stopped; the server keeps what follows")
+
+
+class _Teller:
+    """Says what happens: one line that is written over on a terminal, a line a minute elsewhere, and with --json each
+    event as an object on a line of its own. What it said it forgets: it runs for months."""
+
+    def __init__(self, page: "Page", elapsed: "Callable[[], timedelta]") -> None:
+        self._page, self._elapsed = page, elapsed
+        self._said: timedelta | None = None
+        self._open = False
+        """Whether the line may be written over."""
+
+    def __call__(self, event: "Event") -> None:
+        from backstay.adapters.postgres.receiving import Connected, Kept
+        from backstay.adapters.postgres.shelving import Trouble
+        from backstay.lsn import say_lsn
+        from backstay.values import say_span
+
+        match event:
+            case Connected(system, timeline, start):
+                self.say(f"following cluster {system} on timeline {timeline}, from {say_lsn(start)} on")
+                self._object("connected", system=str(system), timeline=timeline, start=say_lsn(start))
+            case Kept(_, timeline, start, end, until, server_end, vaults, lacking):
+                self._kept(event)
+                self._object("kept", timeline=timeline, start=say_lsn(start), end=say_lsn(end), until=until,
+                             lag_bytes=max(0, server_end - end), vaults=vaults, lacking=lacking)  # fmt: skip
+            case Trouble(said, again):
+                self.say(f"{said}; trying again in {say_span(again)}" if again else said, "yellow")
+                self._object("trouble", said=said, again_s=again)
+            case _:
+                pass
+
+    def _kept(self, kept: "Kept") -> None:
+        from backstay.lsn import say_lsn
+        from backstay.values import listed, say_size
+
+        now, terminal = self._elapsed(), self._page.out.is_terminal
+        if terminal or self._said is None or now - self._said >= timedelta(minutes=1):
+            self._said = now
+            lag = kept.server_end - kept.end
+            behind = f"; {say_size(lag)} to come" if lag > 0 else ""
+            self.say(f"kept up to {say_lsn(kept.end)} in {listed(map(str, kept.vaults))}{behind}", over=terminal)
+
+    def say(self, sentence: str, style: str = "", *, over: bool = False) -> None:
+        from rich.text import Text
+
+        if self._page.common.json:
+            return
+        width = self._page.out.width - 1
+        start = "" if over or not self._open else "\n"
+        text = sentence[:width].ljust(width) if over else start + sentence
+        self._page.out.print(Text(text, style), end="\r" if over else "\n", soft_wrap=True)
+        self._open = over
+
+    def _object(self, event: str, **what: object) -> None:
+        from backstay.cli.printing import plain
+
+        if self._page.common.json:
+            print(json.dumps(plain({"event": event, **what})), flush=True)
 
 
 @wal_app.command

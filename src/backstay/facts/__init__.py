@@ -24,6 +24,7 @@ from backstay.facts.others import DisasterDeclared as DisasterDeclared
 from backstay.facts.others import HoldPlaced as HoldPlaced
 from backstay.facts.others import JournalOpened as JournalOpened
 from backstay.facts.others import LineageBegan as LineageBegan
+from backstay.facts.others import LogKept as LogKept
 from backstay.facts.others import MessageSent as MessageSent
 from backstay.facts.others import Noted as Noted
 from backstay.facts.others import OtherFact as OtherFact

@@ -111,6 +111,21 @@ class PointCopied:
 
 
 @dataclass(frozen=True, slots=True)
+class LogKept:
+    """Everything that the server had written by `until` was durable. Said while a server rests: of one that writes, the
+    vaults say it themselves."""
+
+    vaults: tuple[VaultName, ...]
+    system: str
+    """The cluster's system identifier, a number of 64 bits."""
+    timeline: int
+    end: str
+    """Where its log ended then, as an LSN."""
+    until: datetime
+    """By the server's clock."""
+
+
+@dataclass(frozen=True, slots=True)
 class RoutineFailed:
     """The second fact of a backup, proof or copy that came to nothing."""
 
@@ -267,6 +282,7 @@ OtherFact = (
     | PointTaken
     | ProofGiven
     | PointCopied
+    | LogKept
     | RoutineFailed
     | PointMissing
     | PointEnded

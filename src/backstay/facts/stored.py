@@ -234,6 +234,9 @@ FACTS: Mapping[str, tuple[type, Shape[Any]]] = {
         others.PointCopied,
         run=text, to=text, point=text, bytes=("moved_bytes", whole), took=span, **{"from": ("source", text)},
     )),
+    "log-kept/1": (others.LogKept, record(
+        others.LogKept, vaults=many(text), system=text, timeline=whole, end=text, until=moment,
+    )),
     "routine-failed/1": (others.RoutineFailed, record(others.RoutineFailed, run=text, code=whole, why=text)),
     "point-missing/1": (others.PointMissing, record(others.PointMissing, vault=text, point=text)),
     "point-ended/1": (others.PointEnded, record(others.PointEnded, vault=text, point=text, why=text, by=text)),

@@ -1,7 +1,7 @@
 """The folded view of journal and vaults, and how it is made."""
 
 from collections.abc import Iterable, Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import datetime
 
 from backstay.facts import (
@@ -60,6 +60,12 @@ class History:
     lineages: tuple[tuple[datetime, LineageBegan], ...] = ()
     checks: tuple[CheckSeen, ...] = ()
     plans: tuple[tuple[datetime, PlanAdopted], ...] = ()
+    leads: Mapping[PointId, datetime] = field(default_factory=dict[PointId, datetime])
+    """Where kept log goes on from a point without a gap: the newest moment that it leads to, by the server's clock."""
+
+    def newest_from(self, point: Point) -> datetime:
+        """The newest moment in what a recovery from this point can bring back."""
+        return max(point.moment, self.leads.get(point.id, point.moment))
 
     def points_of(self, component: ComponentName, vault: VaultName | None = None) -> tuple[Point, ...]:
         """Oldest first; a point that several vaults have comes once."""
@@ -110,6 +116,7 @@ def history(
     points: Mapping[VaultName, Iterable[Point]],
     proofs: Iterable[Proof] = (),
     holds: Iterable[Hold] = (),
+    leads: Mapping[PointId, datetime] | None = None,
 ) -> History:
     """Fold the journal (in the order of appending) and the lists of the vaults.
 
@@ -146,6 +153,7 @@ def history(
         lineages=tuple(lineages),
         checks=tuple(lists.checks),
         plans=tuple(lists.plans),
+        leads=leads or {},
     )
 
 

@@ -53,7 +53,8 @@ class Rpo:
     actual: Loss | NotVerified
     """Of the last recovery or drill that restored it."""
     forecast: timedelta | NotVerified
-    """The age of the newest point that nothing speaks against."""
+    """The age of the newest data that a recovery would bring back: of the newest point that nothing speaks against, and
+    of the log that is kept after it."""
     judged: Judged
 
 
@@ -89,27 +90,30 @@ def rpo(
     """`newest` and `good` are what `verify.choose` found as `newest` and as `proven`."""
     run = last_run(history, component)
     actual = rpo_actual(run, component) if run else NotVerified("it was never recovered and never drilled")
-    return Rpo(target, actual, age_of(newest, now), _judge_rpo(target, newest, good, now))
+    return Rpo(target, actual, age_of(newest, history, now), _judge_rpo(target, (newest, good), history, now))
 
 
-def age_of(found: Chosen | NoneGood, now: datetime) -> timedelta | NotVerified:
+def age_of(found: Chosen | NoneGood, history: History, now: datetime) -> timedelta | NotVerified:
     if isinstance(found, NoneGood):
         return NotVerified(found.why)
-    old = now - found.point.moment
+    old = now - history.newest_from(found.point)
     if old < -CLOCK_TOLERANCE:
         return NotVerified(f"the newest data lies {exact(-old)} in the future: clocks differ")
     return max(old, timedelta())
 
 
-def _judge_rpo(target: timedelta | None, newest: Chosen | NoneGood, good: Chosen | NoneGood, now: datetime) -> Judged:
+def _judge_rpo(
+    target: timedelta | None, found: tuple[Chosen | NoneGood, Chosen | NoneGood], history: History, now: datetime
+) -> Judged:
+    newest, good = found
     if isinstance(newest, NoneGood):
         if newest.reasons:
             return Judged(Standing.BROKEN, f"no recovery point can be used: {newest.reasons[0].why}")
         return Judged(Standing.BROKEN, f"{newest.why}: everything would be lost")
-    old, proven = age_of(newest, now), age_of(good, now)
+    old, proven = age_of(newest, history, now), age_of(good, history, now)
     if isinstance(old, NotVerified):
         return Judged(Standing.UNKNOWN, old.why)
-    said = f"the newest point is {exact(old)} old"
+    said = f"{_what(newest, history, 'newest')} is {exact(old)} old"
     if target is None:
         return Judged(Standing.NOT_PROMISED, f"{said}; no RPO was promised")
     if over(old, target):
@@ -123,7 +127,14 @@ def _judge_rpo(target: timedelta | None, newest: Chosen | NoneGood, good: Chosen
             Standing.UNPROVEN,
             f"{said} and not proven; the newest proven one is {exact(proven)} old, and the RPO allows {exact(target)}",
         )
-    return Judged(Standing.KEPT, f"the newest proven point is {exact(proven)} old, within {exact(target)}")
+    said = f"{_what(good, history, 'newest proven')} is {exact(proven)} old"
+    return Judged(Standing.KEPT, f"{said}, within {exact(target)}")
+
+
+def _what(found: Chosen, history: History, which: str) -> str:
+    """Of a point that log goes on from, it is the log that is so old."""
+    leads = found.point.id in history.leads and history.leads[found.point.id] > found.point.moment
+    return f"the log kept after the {which} point" if leads else f"the {which} point"
 
 
 def judge_loss(target: timedelta | None, loss: Loss | NotVerified) -> Judged:

@@ -129,7 +129,7 @@ def component_status(
         kind=component.kind,
         supported=supported,
         newest=newest,
-        age=max(now - newest.moment, timedelta()) if newest else None,
+        age=max(now - history.newest_from(newest), timedelta()) if newest else None,
         proof=proof,
         proof_age=now - proof.ended if proof else None,
         proof_result=content(proof) if proof else None,

@@ -35,6 +35,7 @@ from backstay.adapters.postgres.replication import (
 from backstay.adapters.postgres.session import rows, session
 from backstay.adapters.postgres.shelving import Shelves, Taken, Trouble, timeline_of
 from backstay.errors import (
+    AccessDenied,
     BackstayError,
     RunBusy,
     SourceDown,
@@ -90,7 +91,17 @@ class Kept:
     lacking: Mapping[VaultName, str]
 
 
-Event = Connected | Kept | Trouble
+@dataclass(frozen=True, slots=True)
+class Resting:
+    """The server has nothing that is not durable, and had not at `at`, by its own clock."""
+
+    system: int
+    timeline: int
+    end: Lsn
+    at: datetime
+
+
+Event = Connected | Kept | Resting | Trouble
 
 
 @dataclass(slots=True)
@@ -201,7 +212,7 @@ class Receiver:
 
     def _follow(self) -> None:
         """Comes back when we are done; raises what ended the connection."""
-        with Replication(self._dsn) as line:
+        with self._connect() as line:
             cluster = line.identify()
             self._look_at(line, cluster)
             try:
@@ -219,6 +230,20 @@ class Receiver:
                     timeline, start = switched.timeline, switched.start
             except Refused as refused:
                 self._mend(line, refused)
+
+    def _connect(self) -> Replication:
+        """Raises SourceUnsuitable for a server that lets nobody follow, which it says in words of its own language."""
+        try:
+            return Replication(self._dsn)
+        except SourceDown as error:
+            with suppress(SourceDown, AccessDenied), session(self._dsn) as connection:
+                asked = "SELECT current_setting('max_wal_senders')::int, current_setting('wal_level')"
+                if (found := rows(connection, asked)[0])[0] == 0:
+                    raise SourceUnsuitable(
+                        f"the server lets nobody follow its log (max_wal_senders = 0, wal_level = {found[1]})",
+                        hint="set wal_level = replica and max_wal_senders = 10, and restart it",
+                    ) from None
+            raise error from None
 
     def _mend(self, line: Replication, refused: Refused) -> None:
         """Raises SourceDown where the next connection can do better."""
@@ -356,8 +381,10 @@ class Receiver:
                     self._listen(None if full else line, self._next_due(standing))
                 case Sent() as sent:
                     self._take(standing, timeline, sent)
-                case Alive(end, _, wants_answer):
+                case Alive(end, at, wants_answer):
                     standing.server_end = max(end, standing.server_end)
+                    if end == standing.durable and standing.growing is None and standing.sending is None:
+                        self._told(Resting(standing.cluster.system, timeline, end, at))
                     if wants_answer:
                         standing.hurry, standing.said = True, (timedelta(), Lsn(0))
                 case Switched() as switched:
@@ -433,7 +460,8 @@ class Receiver:
     def _report(self, line: Replication, standing: Standing) -> None:
         now, (at, durable) = self._clock.elapsed(), standing.said
         if standing.durable != durable or now - at >= SAY_EVERY:
-            line.confirm(standing.received, standing.durable, self._clock.now())
+            # Its answer says whether there is more: a server that rests is silent by itself.
+            line.confirm(standing.received, standing.durable, self._clock.now(), ask=now - at >= SAY_EVERY)
             standing.said = now, standing.durable
 
     def _next_due(self, standing: Standing) -> timedelta:

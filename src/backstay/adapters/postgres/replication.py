@@ -194,12 +194,12 @@ class Replication:
             return Alive(Lsn(end), _moment(at), bool(wants))
         raise ToolFailed("the database server sent a message that the replication protocol does not have")
 
-    def confirm(self, received: Lsn, durable: Lsn, now: datetime) -> None:
-        """Say how far we have the log, and how far it is durable. What does not fit into the connection now is said
-        next time."""
+    def confirm(self, received: Lsn, durable: Lsn, now: datetime, *, ask: bool = False) -> None:
+        """Say how far we have the log, and how far it is durable; `ask` for an answer. What does not fit into the
+        connection now is said next time."""
         micros = (now - _EPOCH) // timedelta(microseconds=1)
         with self._lost():
-            self._line.put_copy_data(b"r" + _STATUS.pack(received, durable, 0, micros, 0))
+            self._line.put_copy_data(b"r" + _STATUS.pack(received, durable, 0, micros, ask))
             self._line.flush()
 
     def finish(self, received: Lsn, durable: Lsn, now: datetime) -> None:
