@@ -34,6 +34,7 @@ from backstay.vault.nodes import (
 )
 from backstay.vault.outbox import Nodes, Outbox
 from backstay.vault.packs import Place
+from backstay.vault.straight import LEAST as STRAIGHT
 from backstay.vault.uses import Tally
 from fix_vault import DB, MODIFIED, SMALL, back_up, keyring, new_vault
 
@@ -215,3 +216,19 @@ def test_a_box_of_gigabytes_under_a_name_of_ours_is_not_fetched_whole() -> None:
     open_vault(store, "local", keyring()).points()
     assert asked
     assert all(length is not None and length < 66 << 20 for length in asked)
+
+
+def test_pages_that_were_cut_as_no_writer_of_ours_does_come_back_too(tmp_path: Path) -> None:
+    """Long enough to be written past the page cache, in blocks: nothing that another chunk has there is overwritten."""
+    thief, chunks = Thief(), Chunks()
+    reader = thief.vault.open(thief.point.id)
+    parts = [located.chunk for located in reader.fetching.located(reader.fetching.find("dump/tenants"), 0, 300_000)]
+    while sum(chunks.sizes) <= STRAIGHT:
+        for part in parts:
+            chunks.add(part.id, part.size, part.place, part.at)
+    assert any(size % 4096 for size in chunks.sizes)
+    size, said = sum(chunks.sizes), b"".join(reader.read("dump/tenants"))
+    stream = Stream(Cutter.FIXED_64K, 0, thief.node(write_leaf(chunks)))
+    vault, point = thief.seal(thief.page([file(b"odd", stream, size)]), size)
+    vault.open(point.id).extract(tmp_path / "to")
+    assert (tmp_path / "to" / "odd").read_bytes() == said * (size // len(said))

@@ -14,19 +14,19 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from backstay.errors import BackstayError, Damaged, DiskFull, ObjectMissing, TargetNotEmpty, WrongKey
-from backstay.ports import Kind, Progress, Stored
+from backstay.ports import Cutter, Kind, Progress, Stored
 from backstay.values import say_size
-from backstay.vault.fetching import Fetched, Fetching, Located, stored
+from backstay.vault.fetching import Fetching, Located, stored
 from backstay.vault.laying import LaidFile, Later, Syncers, in_words, sync_folder
-from backstay.vault.nodes import Item
+from backstay.vault.nodes import Item, Stream
 from backstay.vault.over import KeptFile, side_by_side
+from backstay.vault.side import SIDE_BYTES, Side
+from backstay.vault.straight import Straight
 
 BATCH_BYTES = 32 << 20
 BATCH_STORED = 8 << 20
 """A batch ends at either: what is asked of a store at once should be megabytes, also of data that compresses well."""
 BATCH_FILES = 1024
-SIDE_BYTES = 1 << 20
-"""What is written by one call."""
 MOST_THREADS = 16
 _UNREADABLE = (Damaged, ObjectMissing, WrongKey)
 
@@ -84,10 +84,11 @@ class _Batch:
         return self.size_bytes >= BATCH_BYTES or self.stored_bytes >= BATCH_STORED
 
     def add(self, located: Located) -> None:
-        self.chunks.append(located._replace(file=len(self.files) - 1))
-        self.size_bytes += located.chunk.size
-        if located.chunk.place is not None:
-            self.stored_bytes += located.chunk.place.length
+        offset, chunk, _ = located
+        self.chunks.append(Located(offset, chunk, len(self.files) - 1))
+        self.size_bytes += chunk.size
+        if chunk.place is not None:
+            self.stored_bytes += chunk.place.length
 
 
 class _Restore:
@@ -100,6 +101,7 @@ class _Restore:
         self._lock = threading.Lock()
         self._done, self._total = 0, 0
         self._folders: set[Path] = set()
+        self._straight = Straight()
 
     def run(self, under: str) -> None:
         """Raises the first thing that went wrong."""
@@ -136,7 +138,7 @@ class _Restore:
             for path, item in self._fetching.ahead(self._fetching.items(under)):
                 if (target := self._prepare(path, item)) is None:
                     continue
-                file = (KeptFile if self._over else LaidFile)(target, stored(path, item))
+                file = self._file(target, path, item)
                 if not item.size_bytes:
                     batch.empty.append(file)
                 else:
@@ -152,6 +154,13 @@ class _Restore:
             yield batch
         except _UNREADABLE as error:
             raise self._fetching.about(error, path or "the list of files") from None
+
+    def _file(self, target: Path, path: str, item: Item) -> LaidFile:
+        if self._over:
+            return KeptFile(target, stored(path, item))
+        # Chunks of other files begin anywhere, and disks want blocks.
+        is_pages = isinstance(item.content, Stream) and item.content.cutter is Cutter.FIXED_64K
+        return LaidFile(target, stored(path, item), self._straight if is_pages else None)
 
     def _prepare(self, path: str, item: Item) -> Path | None:
         """Make what `path` needs around it. The path of a file that is still to be written, or None."""
@@ -206,7 +215,7 @@ class _Restore:
     # ── the others ──
 
     def _work(self) -> None:
-        side = memoryview(bytearray(SIDE_BYTES))
+        side = Side()
         while (batch := self._queue.get()) is not None:
             if self._failed is None:
                 try:
@@ -217,47 +226,41 @@ class _Restore:
                 for file in batch.files:
                     file.close()
 
-    def _write(self, batch: _Batch, side: memoryview) -> None:
+    def _write(self, batch: _Batch, side: Side) -> None:
         for file in batch.empty:
             self._syncers.finish(file)
         try:
             wanted = self._differing(batch, side) if self._over else batch.chunks
-            self._write_side_by_side(batch, self._fetching.fetch(wanted), side)
+            self._write_side_by_side(batch, wanted, side)
         except _UNREADABLE as error:
             raise self._naming(error, batch) from None
 
-    def _differing(self, batch: _Batch, side: memoryview) -> list[Located]:
+    def _differing(self, batch: _Batch, side: Side) -> list[Located]:
         """The chunks that are not there yet."""
         wanted: list[Located] = []
-        for run in side_by_side(batch.chunks, len(side)):
+        for run in side_by_side(batch.chunks, SIDE_BYTES):
             file = batch.files[run[0].file]
             assert isinstance(file, KeptFile)
-            right = file.right(run, side, self._fetching.shelf.opened.chunk_id)
+            right = file.right(run, side.memory, self._fetching.shelf.opened.chunk_id)
             wanted += [located for located, is_right in zip(run, right) if not is_right]
             if size := sum(located.chunk.size for located, is_right in zip(run, right) if is_right):
                 self._wrote(file, size)
         return wanted
 
-    def _write_side_by_side(self, batch: _Batch, fetched: Iterator[Fetched], side: memoryview) -> None:
-        """Chunks that continue each other in one file are copied side by side, and written by one call: that is dearer
-        by a copy, and cheaper by everything that the system does per call and per page."""
-        number, start, size = -1, 0, 0
-        for located, data in fetched:
-            if data is None:
-                batch.files[located.file].zeros(located.offset, located.chunk.size)
-                self._wrote(batch.files[located.file], located.chunk.size)
-                continue
-            if located.file != number or located.offset != start + size or size + len(data) > len(side):
-                self._flush(batch, number, side[:size], start)
-                number, start, size = located.file, located.offset, 0
-            side[size : size + len(data)] = data
-            size += len(data)
-        self._flush(batch, number, side[:size], start)
-
-    def _flush(self, batch: _Batch, number: int, data: memoryview, start: int) -> None:
-        if data:
+    def _write_side_by_side(self, batch: _Batch, wanted: list[Located], side: Side) -> None:
+        def write(number: int, data: memoryview, start: int) -> None:
             batch.files[number].write(data, start)
             self._wrote(batch.files[number], len(data))
+
+        side.begin(write)
+        for located, data in self._fetching.fetch(wanted, side.room):
+            if data is not None:
+                side.put(located, data)
+                continue
+            file, size = batch.files[located.file], located.chunk.size
+            file.zeros(located.offset, size)
+            self._wrote(file, size)
+        side.flush()
 
     def _wrote(self, file: LaidFile, size: int) -> None:
         if file.done(size):

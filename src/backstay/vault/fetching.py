@@ -45,8 +45,10 @@ class Located(NamedTuple):
 
 Read = Callable[[], bytes]
 """The bytes of a run, once they are there. Raises as `Shelf.read`."""
-Fetched = tuple[Located, bytes | memoryview | None]
+Fetched = tuple[Located, memoryview | None]
 """A chunk and its bytes; None for zeros."""
+Room = Callable[[Located], memoryview]
+"""Memory for the bytes of a chunk that is a frame of its own; a byte more than it has, at least, or it is not used."""
 
 
 class Fetching:
@@ -108,27 +110,28 @@ class Fetching:
             case Stream():
                 map = StreamMap(self.shelf, item.content, item.size_bytes)
                 for leaf in map.leaves(start, end):
-                    chunks, at = map.chunks(leaf), leaf.start
-                    for i, size in enumerate(chunks.sizes):
-                        if at < end and at + size > start:
-                            yield Located(at, chunks.chunk(i))
-                        at += size
+                    at = leaf.start
+                    for chunk in map.chunks(leaf).all():
+                        if at < end and at + chunk.size > start:
+                            yield Located(at, chunk)
+                        at += chunk.size
             case _:
                 if item.size_bytes:
                     raise self._contradiction()
 
-    def fetch(self, wanted: list[Located]) -> Iterator[Fetched]:
-        """The verified bytes of each chunk, in the order of the packs. Raises Damaged, ObjectMissing, WrongKey."""
+    def fetch(self, wanted: list[Located], room: Room | None = None) -> Iterator[Fetched]:
+        """The verified bytes of each chunk, in the order of the packs. Those that lie in `room` are used before the
+        next one is asked for. Raises Damaged, ObjectMissing, WrongKey."""
         places: dict[Place, list[Located]] = {}
         for located in wanted:
-            if located.chunk.place is not None:
-                places.setdefault(located.chunk.place, []).append(located)
+            if (place := located.chunk.place) is not None:
+                places.setdefault(place, []).append(located)
             elif located.chunk.id == self.shelf.zeros(located.chunk.size):
                 yield located, None
             else:
                 raise self._contradiction()
         for run, read in self._reading(list(runs(sorted(places)))):
-            yield from (self._fetch_anywhere if self._others else self._fetch_run)(run, places, read)
+            yield from (self._fetch_anywhere if self._others else self._fetch_run)(run, places, read, room)
 
     def _reading(self, every: list[list[Place]]) -> Iterator[tuple[list[Place], Read | None]]:
         """Each run, and who has its bytes: nobody yet, where the store is near. Else the next ones are read meanwhile,
@@ -163,7 +166,7 @@ class Fetching:
         return data
 
     def _fetch_anywhere(
-        self, run: list[Place], places: dict[Place, list[Located]], read: Read | None
+        self, run: list[Place], places: dict[Place, list[Located]], read: Read | None, room: Room | None
     ) -> Iterator[Fetched]:
         """What one vault cannot give comes from the next. Each chunk is verified, whoever has it. Raises what the
         nearest met."""
@@ -173,7 +176,8 @@ class Fetching:
         for fetching in (one for one in (self, *self._others) if one.shelf in asked):
             wanted = {place: list(located) for place, located in left.items() if located}
             try:
-                for located, data in fetching._fetch_run(list(wanted), wanted, read if fetching is self else None):
+                own = read if fetching is self else None
+                for located, data in fetching._fetch_run(list(wanted), wanted, own, room):
                     left[_place_of(located)].remove(located)
                     yield located, data
                 return
@@ -184,7 +188,7 @@ class Fetching:
         raise first
 
     def _fetch_run(
-        self, run: list[Place], places: dict[Place, list[Located]], read: Read | None = None
+        self, run: list[Place], places: dict[Place, list[Located]], read: Read | None = None, room: Room | None = None
     ) -> Iterator[Fetched]:
         start = run[0].offset
         try:
@@ -201,11 +205,14 @@ class Fetching:
             return
         for frame in run:
             at = frame.offset - start
-            yield from self._fetch_frame(frame, data[at : at + frame.length], places[frame])
+            yield from self._fetch_frame(frame, data[at : at + frame.length], places[frame], room)
 
-    def _fetch_frame(self, frame: Place, sealed: memoryview, wanted: list[Located]) -> Iterator[Fetched]:
+    def _fetch_frame(
+        self, frame: Place, sealed: memoryview, wanted: list[Located], room: Room | None
+    ) -> Iterator[Fetched]:
         try:
-            plain = memoryview(self.shelf.open_data(frame, sealed))
+            into = room(wanted[0]) if room is not None and len(wanted) == 1 and not wanted[0].chunk.at else None
+            plain = self.shelf.open_data(frame, sealed, into)
         except _AMISS as error:
             if self.shelf.unveiled(self.shelf.data_key(frame)):
                 yield from self._fetch_run([frame], {frame: wanted})
@@ -224,7 +231,7 @@ class Fetching:
         """What lies at the hint is missing or damaged: the index may know where it is now."""
         place, at = self.shelf.elsewhere(located.chunk.id, hint, error)
         frame = self.shelf.read(place, place.offset, place.length)
-        return located, self._verified(located.chunk, place, at, memoryview(self.shelf.open_data(place, frame)))
+        return located, self._verified(located.chunk, place, at, self.shelf.open_data(place, frame))
 
     def _verified(self, chunk: Chunk, place: Place, at: int, plain: memoryview) -> memoryview:
         data = plain[at : at + chunk.size]

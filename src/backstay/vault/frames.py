@@ -9,9 +9,11 @@ is random and sealed to the epoch (the slot); the others are derived from the me
 of log has both: what it says of itself is for writers too.
 """
 
+import io
 import struct
 from dataclasses import dataclass
 from enum import IntEnum
+from typing import cast
 
 import zstandard
 from cryptography.exceptions import InvalidTag
@@ -147,16 +149,15 @@ class Cipher:
         kind: FrameKind,
         frame: bytes | memoryview,
         inflate: zstandard.ZstdDecompressor,
-        room: memoryview | None = None,
     ) -> bytes:
-        """The plaintext of one frame that fills `frame` exactly. Raises ValueError. The seal is opened in `room`,
-        where that is large enough, without asking for memory: one thread at a time."""
-        return inflated(*self.unseal(kind, frame, room), inflate)
+        """The plaintext of one frame that fills `frame` exactly. Raises ValueError."""
+        return inflated(*self.unseal(kind, frame), inflate)
 
     def unseal(
         self, kind: FrameKind, frame: bytes | memoryview, room: memoryview | None = None
     ) -> tuple[memoryview, int]:
-        """The same, still compressed, and the length that it says to have before that. Raises ValueError."""
+        """The same, still compressed, and the length that it says to have before that. Raises ValueError. The seal is
+        opened in `room`, where that is large enough, without asking for memory: one thread at a time."""
         if len(frame) < FRAME_HEAD.size + TAG_SIZE:
             raise ValueError("cut short")
         head = bytes(frame[: FRAME_HEAD.size])
@@ -186,6 +187,22 @@ def inflated(compressed: bytes | memoryview, plain_size: int, inflate: zstandard
         return inflate.decompress(compressed, max_output_size=plain_size, allow_extra_data=False)
     except zstandard.ZstdError as error:
         raise ValueError(f"it cannot be decompressed: {error}") from None
+
+
+def inflated_into(
+    room: memoryview, compressed: memoryview, plain_size: int, inflate: zstandard.ZstdDecompressor
+) -> memoryview:
+    """The same, at the beginning of `room`, which is longer than that: nothing is set aside, nothing copied. What a
+    longer frame, or another one behind it, would write is noticed; one without content passes. Raises ValueError."""
+    try:
+        if zstandard.frame_content_size(compressed) != plain_size:
+            raise ValueError("it does not have the length that it says")
+        reader = cast("io.RawIOBase", inflate.stream_reader(compressed, read_across_frames=True))
+        if reader.readinto(room[: plain_size + 1]) != plain_size:
+            raise ValueError("it does not have the length that it says")
+    except zstandard.ZstdError as error:
+        raise ValueError(f"it cannot be decompressed: {error}") from None
+    return room[:plain_size]
 
 
 def nonce(ordinal: int) -> bytes:

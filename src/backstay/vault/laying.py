@@ -20,6 +20,8 @@ from backstay.errors import AccessDenied, BackstayError, DiskFull, TargetNotEmpt
 from backstay.facts import Point
 from backstay.ports import Stored
 from backstay.values import say_size
+from backstay.vault.straight import BLOCK, Straight, turn_back
+from backstay.vault.straight import LEAST as LEAST_STRAIGHT
 
 SYNCERS = 4
 MOST_WAITING = 64
@@ -31,10 +33,11 @@ _SYNC_FILE_RANGE_WRITE = 2
 class LaidFile:
     """A file that is being written, by whoever has one of its chunks."""
 
-    __slots__ = ("_handle", "_left_bytes", "_lock", "_path", "stored")
+    __slots__ = ("_handle", "_left_bytes", "_lock", "_path", "_straight", "stored")
 
-    def __init__(self, path: Path, stored: Stored) -> None:
-        self._path, self.stored = path, stored
+    def __init__(self, path: Path, stored: Stored, straight: Straight | None = None) -> None:
+        """`straight`: it is cut into blocks, and written from memory that begins at a page: it may pass the cache."""
+        self._path, self.stored, self._straight = path, stored, straight
         self._left_bytes, self._handle, self._lock = stored.size_bytes, -1, threading.Lock()
 
     def _open(self) -> int:
@@ -45,10 +48,24 @@ class LaidFile:
 
     def _made(self) -> int:
         flags = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC
-        return os.open(self._path, flags, 0o600)
+        self._handle = handle = os.open(self._path, flags, 0o600)
+        size = self.stored.size_bytes
+        straight = self._straight if size >= LEAST_STRAIGHT else None
+        if straight is not None and straight.is_worth_it and straight.turn(handle):
+            os.ftruncate(handle, size)  # so that threads need not wait for each other to make it longer
+        else:
+            self._straight = None
+        return handle
 
     def write(self, data: memoryview, offset: int) -> None:
         handle, at = self._open(), offset
+        if (straight := self._straight) is not None:
+            is_last = offset + len(data) == self.stored.size_bytes
+            if offset % BLOCK == 0 and (is_last or len(data) % BLOCK == 0):
+                straight.write(handle, data, offset)
+                return
+            turn_back(handle)  # cut as no writer of ours does
+            self._straight = None
         while data:
             n = os.pwrite(handle, data, at)
             data, at = data[n:], at + n
@@ -69,7 +86,7 @@ class LaidFile:
         found = os.fstat(handle)
         if S_IMODE(found.st_mode) != self.stored.mode:
             os.fchmod(handle, self.stored.mode)
-        if is_odd := found.st_size != self.stored.size_bytes:  # it ends with zeros
+        if is_odd := found.st_size != self.stored.size_bytes:  # it ends with zeros, or within a block
             os.ftruncate(handle, self.stored.size_bytes)
         if is_odd or found.st_mtime_ns != moment[1]:
             os.utime(handle, ns=moment)

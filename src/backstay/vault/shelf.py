@@ -16,7 +16,18 @@ from backstay.errors import AccessDenied, BackstayError, Damaged, ObjectMissing,
 from backstay.ports import Key, Store, versioned
 from backstay.values import ComponentName
 from backstay.vault import names
-from backstay.vault.frames import LARGEST_SEALED, Cipher, FrameKind, Head, What, cipher, head_size, read_head
+from backstay.vault.frames import (
+    LARGEST_SEALED,
+    Cipher,
+    FrameKind,
+    Head,
+    What,
+    cipher,
+    head_size,
+    inflated,
+    inflated_into,
+    read_head,
+)
 from backstay.vault.index import Index
 from backstay.vault.keys import Opened
 from backstay.vault.nodes import (
@@ -132,10 +143,14 @@ class Shelf:
         except ValueError as error:
             raise damaged(key, self.component, str(error)) from None
 
-    def open_data(self, place: Place, frame: bytes | memoryview) -> bytes:
-        """The plaintext of one frame of data. Its chunks are still to be verified. Raises Damaged."""
+    def open_data(self, place: Place, frame: bytes | memoryview, into: memoryview | None = None) -> memoryview:
+        """The plaintext of one frame of data; in `into`, where that is long enough. Its chunks are still to be
+        verified. Raises Damaged."""
         try:
-            return self.data_cipher(place).open(FrameKind.DATA, frame, self.inflate, self.room)
+            compressed, plain_size = self.data_cipher(place).unseal(FrameKind.DATA, frame, self.room)
+            if into is not None and plain_size < len(into):
+                return inflated_into(into, compressed, plain_size, self.inflate)
+            return memoryview(inflated(compressed, plain_size, self.inflate))
         except ValueError as error:
             raise damaged(self.data_key(place), self.component, str(error), place) from None
 
@@ -144,7 +159,7 @@ class Shelf:
         plain = self.open_data(place, self.read(place, place.offset, place.length))[at : at + chunk.size]
         if len(plain) != chunk.size or self.opened.chunk_id(plain) != chunk.id:
             raise damaged(self.data_key(place), self.component, "it holds another chunk than it should", place)
-        return plain
+        return bytes(plain)
 
     def zeros(self, size: int) -> bytes:
         """The id of so many zeros."""
