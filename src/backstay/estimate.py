@@ -98,6 +98,20 @@ def restore(history: History, component: ComponentName, size_bytes: int | None =
     return of_samples(ordered, f"{component} was never restored")
 
 
+def replay(history: History, component: ComponentName, log_bytes: int) -> Expected:
+    """How long replaying so much log lasts, after the point itself is restored: from recoveries and drills that did.
+    Scaled up with the log, and never down."""
+    samples = list[timedelta]()
+    for run in history.runs:
+        seen = run.restored(component) if run.started.mode in REAL else None
+        if seen is None:
+            continue
+        then, took = seen.values.get("replayed_bytes", ""), seen.values.get("replay_ms", "")
+        if then.isdigit() and took.isdigit():
+            samples.append(timedelta(milliseconds=int(took)) * max(1.0, log_bytes / max(1, int(then))))
+    return of_samples(samples, f"no log of {component} was replayed yet")
+
+
 def step(history: History, of: Step) -> Expected:
     """How long one step lasts, from steps that did the same."""
     match of.verb:

@@ -4,13 +4,15 @@ import secrets
 from collections.abc import Callable, Generator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
+from functools import partial
 
-from backstay import config, engine, incident, recover
+from backstay import config, engine, estimate, incident, recover
 from backstay.app import reading
 from backstay.app.driving import Watch, driver, new_run
 from backstay.app.estate import SANDBOX, estate
 from backstay.app.home import PLAN_STREAM, Home
 from backstay.app.people import somebody
+from backstay.app.reading import readable
 from backstay.app.rooms import make_ready, refuse_shared_places, tear_down
 from backstay.app.walls import refuse_swallowed
 from backstay.errors import NoProvenPoint, NoSuchRun, NotAuthorised, NotSupported, PlanInvalid, PlanMissing, Usage
@@ -24,7 +26,18 @@ from backstay.facts import (
     RunStarted,
 )
 from backstay.machine import RunState, fold
-from backstay.plan import PRIMARY, Choose, Mode, Phase, Plan, Restore
+from backstay.plan import (
+    PRIMARY,
+    Choose,
+    Mode,
+    Phase,
+    Plan,
+    PostgresSource,
+    Restore,
+    Scenario,
+    Target,
+    say_target,
+)
 from backstay.ports import Progress, World, unwatched
 from backstay.recover import NoRecovery
 from backstay.values import (
@@ -38,9 +51,11 @@ from backstay.values import (
     SiteName,
     StreamName,
     count,
+    listed,
 )
 from backstay.verbs.dry import Dry
 from backstay.verbs.guard import Guarded
+from backstay.verbs.leading import lead
 from backstay.verbs.world import PortWorld
 from backstay.verify import Chosen, NoneGood, candidates, choose
 
@@ -67,6 +82,8 @@ class Wanted:
     """Use this point, and do not choose."""
     break_glass: bool = False
     """Declare without the approval that the plan asks for: it stays in every report."""
+    target: Target | None = None
+    """How far the log is replayed, whatever the plan says. None: as the plan says."""
 
 
 # ── before anything is touched ───────────────────────────────────────────────────────────────────
@@ -99,6 +116,9 @@ def prepare(home: Home, wanted: Wanted) -> Prepared:
     if wanted.point is not None:
         named = recover.with_point(scenario, wanted.point[0], PointId(wanted.point[1]))
         plan = replace(plan, scenarios={**plan.scenarios, scenario.name: named})
+    if wanted.target is not None:
+        turned = _turned(plan, plan.scenario(wanted.scenario), wanted.target)
+        plan = replace(plan, scenarios={**plan.scenarios, scenario.name: turned})
     history = home.history()
     seen = incident.moment(incident.looks(history))
     disaster = wanted.disaster or (seen if isinstance(seen, Between) else None)
@@ -145,10 +165,42 @@ def _good(home: Home, plan: Plan, scenario: str, disaster: Between | None) -> Ma
     found: dict[ComponentName, Chosen | NoneGood] = {}
     for verb in verbs:
         if isinstance(verb, Restore):
-            among = candidates(home.history(verb.component), verb.component)
             origin = origins.get(verb.component, "proven")
-            found[verb.component] = choose(origin, among, home.clock.now(), disaster)
+            found[verb.component] = _chosen(home, verb, origin, disaster)
     return found
+
+
+def _chosen(home: Home, verb: Restore, origin: str, disaster: Between | None) -> Chosen | NoneGood:
+    """Raises Unreachable when no point leads to the target: before anything is stopped."""
+    history = home.history(verb.component)
+    among, now = candidates(history, verb.component), home.clock.now()
+    if verb.target is None:
+        return choose(origin, among, now, disaster)
+    led = lead(among, verb.target, partial(readable, home))
+    if not led.routes and among.points:
+        raise led.unreachable(verb.component)
+    chosen = choose(origin, led.among(among), now, disaster)
+    if isinstance(chosen, NoneGood):
+        return replace(chosen, reasons=(*chosen.reasons, *led.passed_over()))
+    on = led.route(chosen.point.id, chosen.vault)
+    if on is None:
+        return chosen
+    took = estimate.say(estimate.replay(history, verb.component, on.log_bytes))
+    return replace(chosen, because=f"{chosen.because}; from there on {on.say()}, which takes {took}")
+
+
+def _turned(plan: Plan, scenario: Scenario, target: Target) -> Scenario:
+    """Towards the target goes what has a log. Raises NotSupported when nothing in the scenario has one."""
+    verbs = [step.verb for phase in scenario.procedure for step in phase.steps]
+    restored = [verb.component for verb in verbs if isinstance(verb, Restore)]
+    able = [name for name in restored if isinstance(plan.component(name).source, PostgresSource)]
+    if not able:
+        raise NotSupported(
+            f"nothing that {scenario.name} restores can go to {say_target(target)}",
+            detail=f"only PostgreSQL has a log; it restores {listed(restored) or 'nothing'}",
+            hint="leave the target out, or name a point with --point",
+        )
+    return recover.toward(scenario, able, target)
 
 
 # ── running ──────────────────────────────────────────────────────────────────────────────────────

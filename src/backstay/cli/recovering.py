@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Annotated, Literal
 
 from cyclopts import App, Parameter
 
-from backstay.cli.options import HERE, Common
+from backstay.cli.options import HERE, OWN_END, Common, Until
 
 if TYPE_CHECKING:
     from backstay.app.home import Home
@@ -90,11 +90,16 @@ class Declaring:
     """Declare without the approval that the plan asks for. Needs a reason; it stays in every report."""
 
 
-def recover(scenario: str, *, how: Declaring = Declaring(), common: Common = HERE) -> None:
+def recover(
+    scenario: str, *, how: Declaring = Declaring(), until: Until = OWN_END, common: Common = HERE
+) -> None:  # fmt: skip
     """Declare a disaster and recover from it, step by step, with a stopwatch.
 
     Shows first what will be stopped and replaced, and wants the scenario's name typed. Stop it at any moment
     (Ctrl-C, a crash, a power cut): `backstay resume` looks what has happened, and goes on.
+
+    With --at, --lsn, --xid, --restore-point or --latest, databases go on from their point over the log that was kept.
+    Whether that leads there is looked at first, and what cannot be reached is refused with what can.
 
     Example: `backstay recover database-loss --by devops-lead --reason "tables are gone"`
 
@@ -118,6 +123,7 @@ def recover(scenario: str, *, how: Declaring = Declaring(), common: Common = HER
         disaster=moment_range(how.disaster, how.by),
         point=named_point(how.point),
         break_glass=how.break_glass,
+        target=until.target(),
     )
     _run(Page(common), wanted, how.confirm)
 
@@ -127,6 +133,7 @@ def drill(
     *,
     by: Annotated[str | None, Parameter(env_var="BACKSTAY_PERSON")] = None,
     point: str | None = None,
+    until: Until = OWN_END,
     common: Common = HERE,
 ) -> None:
     """Rehearse a recovery in the plan's sandbox: the same steps, and nothing live is touched.
@@ -147,7 +154,8 @@ def drill(
     from backstay.cli.printing import Page
     from backstay.plan import Mode
 
-    _run(Page(common), Wanted(scenario, by, Mode.DRILL, point=named_point(point)), scenario)
+    wanted = Wanted(scenario, by, Mode.DRILL, point=named_point(point), target=until.target())
+    _run(Page(common), wanted, scenario)
 
 
 def resume(run: str | None = None, *, common: Common = HERE) -> None:

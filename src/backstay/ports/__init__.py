@@ -38,6 +38,7 @@ from backstay.ports.store import versioned as versioned
 from backstay.ports.wal import Label as Label
 from backstay.ports.wal import Piece as Piece
 from backstay.ports.wal import WalShelf as WalShelf
+from backstay.ports.wal import log_of as log_of
 from backstay.ports.world import Acting as Acting
 from backstay.ports.world import Alive as Alive
 from backstay.ports.world import Answer as Answer

@@ -1,12 +1,12 @@
 """The write-ahead log in a vault: kept as it comes, read as it is replayed."""
 
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import datetime
 from typing import Protocol
 
 from backstay.lsn import Lsn
-from backstay.reach import Stretch
+from backstay.reach import Log, Stretch, read_histories
 
 
 @dataclass(frozen=True, slots=True)
@@ -84,3 +84,23 @@ class WalShelf(Protocol):
     def spans(self, system: int, timeline: int) -> Iterator[tuple[Stretch, datetime | None, datetime | None]]:
         """Each stretch with `since` and `until` of its piece: opens only the head of each object."""
         ...
+
+
+_LABELS = 3
+"""Stretches at the end of an unbroken part whose heads are opened: a receiver that has just begun said nothing yet."""
+_PARTS = 32
+
+
+def log_of(shelf: WalShelf, system: int) -> Log:
+    """All that a shelf has of the log of one cluster, by listing; opened are the heads of the stretches at the ends of
+    each unbroken part, which say up to which moment it goes. Raises what the shelf raises."""
+    stretches = tuple(shelf.stretches(system))
+    good, bad = read_histories(shelf.histories(system))
+    log = Log(system, stretches, good, bad)
+    moments = dict[Stretch, tuple[datetime | None, datetime | None]]()
+    for runs in log.runs.values():
+        for run in runs[-_PARTS:]:
+            for one in {run.parts[0]: None, **dict.fromkeys(run.parts[-_LABELS:])}:
+                label = shelf.label(one)
+                moments[one] = label.since, label.until
+    return replace(log, moments=moments)

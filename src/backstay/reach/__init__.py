@@ -5,7 +5,7 @@ where it left the one before it. What the vault has of a timeline is a set of *s
 gap, and over a gap nothing is replayed. All of it follows from a listing: nothing else remembers what was kept.
 
 `words` says what there is, `histories` reads what a server wrote about its timelines, `ways` goes from a point along
-the log, and `gaps` finds what is missing and what that costs.
+the log, `leading` says whether a point leads to a target, and `gaps` finds what is missing and what that costs.
 """
 
 from backstay.reach.gaps import Dark as Dark
@@ -14,6 +14,11 @@ from backstay.reach.gaps import gaps as gaps
 from backstay.reach.gaps import unjoined as unjoined
 from backstay.reach.histories import read_histories as read_histories
 from backstay.reach.histories import read_history as read_history
+from backstay.reach.leading import Route as Route
+from backstay.reach.leading import Within as Within
+from backstay.reach.leading import route as route
+from backstay.reach.leading import settled as settled
+from backstay.reach.leading import within as within
 from backstay.reach.ways import Leg as Leg
 from backstay.reach.ways import NoWay as NoWay
 from backstay.reach.ways import Reach as Reach

@@ -11,6 +11,7 @@ from backstay.facts import Outcome, Succeeded
 from backstay.plan import Choose
 from backstay.values import count, stamp
 from backstay.verbs.estate import Scene
+from backstay.verbs.leading import lead
 from backstay.verify import Chosen, NoneGood, PassedOver, candidates, choose
 
 MOST_REASONS = 5
@@ -18,21 +19,29 @@ MOST_REASONS = 5
 
 
 def do(scene: Scene) -> Outcome:
-    """Gives `point`, `vault`, `moment` and `because`. Raises NoProvenPoint, StoreUnreachable."""
+    """Gives `point`, `vault`, `moment` and `because`; with a target `timeline` and `log_bytes`. Raises NoProvenPoint,
+    Unreachable, StoreUnreachable."""
     verb = scene.step.verb
     assert isinstance(verb, Choose)
     estate = scene.estate
     history = estate.history(verb.component)
-    found = choose(verb.origin, candidates(history, verb.component), estate.clock.now(), estate.disaster)
+    among, led = candidates(history, verb.component), None
+    if verb.target is not None:
+        led = lead(among, verb.target, estate.vault)
+        among = led.among(among)
+        if not among.points:
+            raise led.unreachable(verb.component)
+    found = choose(verb.origin, among, estate.clock.now(), estate.disaster)
     match found:
         case NoneGood(why, reasons):
+            reasons = (*reasons, *led.passed_over()) if led is not None else reasons
             raise NoProvenPoint(
                 f"{verb.component} has no point to recover from: {why}",
                 detail=_spelled(reasons),
                 hint="prove one with `backstay verify`, or name a point in the step (`from: POINT`)",
             )
         case Chosen(point, because, passed_over, proven_in):
-            held = history.vaults_of(point.id)
+            held = history.vaults_of(point.id) if led is None else among.held.get(point.id, ())
             vault = proven_in if proven_in in held else next(iter(held), None)
             if vault is None:
                 raise NoProvenPoint(f"no vault that answers holds the point {point.id} of {verb.component}")
@@ -44,7 +53,11 @@ def do(scene: Scene) -> Outcome:
                 "moment": stamp(point.moment),
                 "because": because,
             }
-            return Succeeded(f"{point.id} from {vault}: {because}{more}", values)
+            on = led.route(point.id, vault) if led is not None else None
+            if on is not None:
+                values |= {"timeline": str(on.timeline), "log_bytes": str(on.log_bytes)}
+            gone_on = f", and on {on.say()}" if on is not None else ""
+            return Succeeded(f"{point.id} from {vault}: {because}{gone_on}{more}", values)
         case _:
             assert_never(found)
 

@@ -42,7 +42,10 @@ def restore(scene: Scene) -> Outcome:
     reader = opened.open(point)
     began = scene.estate.clock.now()
     try:
-        outcome = _keeper(scene, verb.component).restore(reader, scene.acting, beside=verb.beside)
+        log = opened.wal if verb.target is not None else None
+        outcome = _keeper(scene, verb.component).restore(
+            reader, scene.acting, beside=verb.beside, target=verb.target, log=log
+        )
     except (Damaged, ObjectMissing) as error:
         refute(opened, reader.point, error, (began, scene.estate.clock.now()))
         raise

@@ -12,6 +12,7 @@ from backstay.adapters.postgres.logical import Dumping
 from backstay.adapters.postgres.logical_recovery import LogicalRecovery
 from backstay.adapters.postgres.logical_room import logical_sandbox
 from backstay.adapters.postgres.place import PostgresPlace
+from backstay.adapters.postgres.replay import Onward
 from backstay.adapters.postgres.sandbox import sandbox
 from backstay.adapters.postgres.session import connect, defaults, parse, rows, session, where
 from backstay.adapters.postgres.site import Site, running_on
@@ -79,8 +80,7 @@ class PostgresKeeper:
         if point.point.way == "logical":
             refuse_target("a dump of PostgreSQL", target)
             return logical_sandbox(self._place, self._clock, point, folder, progress)
-        refuse_target("a PostgreSQL server", target)
-        return sandbox(self._place, self._clock, point, folder, progress)
+        return sandbox(self._place, self._clock, point, folder, progress, _onward(target, log))
 
     # ── the live one ──
 
@@ -133,7 +133,6 @@ class PostgresKeeper:
         if point.point.way == "logical":
             refuse_target("a dump of PostgreSQL", target)
             return LogicalRecovery(self._place, self._clock, point, acting, beside, self._reached).run()
-        refuse_target("a PostgreSQL server", target)
         try:
             site = self._site()
         except SourceUnsuitable:
@@ -142,7 +141,9 @@ class PostgresKeeper:
                 raise
             site = Site.of(Path(told))
             self._remember(site.data)
-        return recovery.Recovery(site, self._place, self._clock, point, acting, beside, self._reached).run()
+        return recovery.Recovery(
+            site, self._place, self._clock, point, acting, beside, self._reached, _onward(target, log)
+        ).run()
 
     def look_restored(self, acting: Acting) -> Sight:
         """Of either kind: which one it was is told by the point, and that is not in our hands here."""
@@ -210,3 +211,7 @@ class PostgresKeeper:
             return Path(self._memory().read_text())
         except (OSError, UnicodeDecodeError):
             return None
+
+
+def _onward(target: Target | None, log: WalShelf | None) -> Onward | None:
+    return None if target is None else Onward(target, log)

@@ -178,8 +178,10 @@ class PrivateServer:
             "hba_file": str(hba),
             "ident_file": str(ident),
             "cluster_name": self.name,
-            **self.settings,
         }
+        # Last: naming another recovery target after one, even as nothing, is refused (xlogrecovery.c,
+        # assign_recovery_target_name and its like).
+        settings = {key: value for key, value in settings.items() if key not in self.settings} | {**self.settings}
         if self.programs.major >= 17:
             settings |= {"event_triggers": "off", "summarize_wal": "off", "sync_replication_slots": "off"}
         words = [word for key, value in settings.items() for word in ("-c", f"{key}={value}")]

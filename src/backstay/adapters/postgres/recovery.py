@@ -13,7 +13,7 @@ import shutil
 from collections.abc import Callable, Mapping
 from contextlib import suppress
 from dataclasses import dataclass, field, replace
-from datetime import datetime
+from datetime import datetime, timedelta
 from pathlib import Path
 
 from backstay.adapters.postgres.answers import ask_within
@@ -29,10 +29,12 @@ from backstay.adapters.postgres.layout import MARK
 from backstay.adapters.postgres.place import PostgresPlace
 from backstay.adapters.postgres.private import PrivateServer, control_data, need_server
 from backstay.adapters.postgres.programs import Programs, find, hand_over
+from backstay.adapters.postgres.replay import Onward, Replay, Seen
 from backstay.adapters.postgres.sandbox import Recovered, look
 from backstay.adapters.postgres.session import connect
 from backstay.adapters.postgres.site import Marker, Site, running_on, stop_server
-from backstay.adapters.postgres.starting import Starting
+from backstay.adapters.postgres.spool import BUDGET_BYTES
+from backstay.adapters.postgres.starting import SANDBOX, Starting
 from backstay.durable import rename_durably, sync, write_durably
 from backstay.errors import (
     AccessDenied,
@@ -44,11 +46,14 @@ from backstay.errors import (
     TargetNotEmpty,
 )
 from backstay.facts import CannotTell, DidNot, Happened, Outcome, Sight, Succeeded
-from backstay.lsn import lsn
+from backstay.lsn import lsn, segment_name
+from backstay.plan import say_target, spell
 from backstay.ports import Acting, Clock, PointReader
 from backstay.values import stamp
 
 _HISTORY = re.compile(r"([0-9A-F]{8})\.history\Z")
+_TAKEN = "# taken by another history of this cluster: "
+_SEGMENT = re.compile(r"[0-9A-F]{24}\Z")
 _MARGIN_BYTES = 16 << 20
 _OURS = re.compile(r"backstay-[^/]+\Z")
 
@@ -106,6 +111,9 @@ class Recovery:
     keep_old: bool = True
     reached: Callable[[str], None] = nobody
     """Told after each durable step."""
+    onward: Onward | None = None
+    """None: to the end of the point itself."""
+    replay: Replay | None = None
     physical: Physical = field(init=False)
     starting: Starting = field(init=False)
     programs: Programs = field(init=False)
@@ -127,6 +135,8 @@ class Recovery:
         with self.site.acting(self.acting) as (self._lock, found):
             self.marker = self._go_on_from(found)
             self._refuse_alive()
+            if self.onward is not None and not self.marker.reached("recovered"):
+                self.replay = self.onward.replay(self.point, self.physical, self.programs)
             if not self.marker.reached("laid"):
                 self._lay()
             if not self.marker.reached("recovered"):
@@ -139,7 +149,12 @@ class Recovery:
     def _saw(self) -> str:
         values = self.marker.values
         kept = f"; the old one is kept as {Path(values['kept']).name}" if values.get("kept") else ""
-        return f"{self.site.data} holds point {self.point.point.id} on timeline {values['timeline']}, and is up{kept}"
+        gone_on = ""
+        if self.onward is not None:
+            how = values.get("stopped", "at the end of the log that is kept")
+            gone_on = f", gone on to {say_target(self.onward.target)} ({how})"
+        point = f"point {self.point.point.id}{gone_on}"
+        return f"{self.site.data} holds {point}, on timeline {values['timeline']}, and is up{kept}"
 
     # ── before anything is touched ──
 
@@ -208,7 +223,7 @@ class Recovery:
     def _recover(self) -> None:
         """Bring it up on a private socket, see that everything is there, stop it in order."""
         # Done again after a crash, it may find recovery ended already: then nothing is replayed but its own end.
-        first = (self.beside / "backup_label").exists()
+        first = (self.beside / "recovery.signal").exists()
         settings = {
             "recovery_target_timeline": str(self.physical.timeline),
             "max_replication_slots": self.physical.about.get("max_replication_slots", "10"),
@@ -221,14 +236,17 @@ class Recovery:
         try:
             with server:
                 began = self.clock.elapsed()
-                server.start(self.place.start_within)
+                ended = self._bring_up(server, first)
                 seen = look(server, self.physical, self.clock.elapsed() - began)
                 self._judge(seen, first)
-                newest = self._newest(server)
+                newest = self._newest(server, ended)
         except DiskFull:
             self._give_room_back()
             raise
         with room(self.beside, "finishing the restore"):
+            self._free_timelines()
+            if self.place.site != SANDBOX:
+                tell_the_archive(self.programs, self.beside, seen.timeline)
             # postmaster.opts too: it says how the private server was started, and not how this one is to be.
             for left in ("backup_label.old", "tablespace_map.old", "postmaster.opts"):
                 (self.beside / left).unlink(missing_ok=True)
@@ -241,24 +259,48 @@ class Recovery:
             "lineage": f"pg-{self.physical.system}-{seen.timeline}",
             "timeline": str(seen.timeline),
             "data": str(self.site.data),
+            "target": spell(self.onward.target) if self.onward is not None else "",
+            "stopped": ended.stopped if ended is not None else "",
         }
+        if self.replay is not None and first:
+            replayed = max(0, lsn(seen.reached) - lsn(self.physical.stop_lsn))
+            values |= {"replayed_bytes": str(replayed), "replay_ms": str(round(seen.took / timedelta(milliseconds=1)))}
         self._mark("recovered", values)
+
+    def _bring_up(self, server: PrivateServer, first: bool) -> Seen | None:
+        """What the server said of its replay; None: there was no target to replay to."""
+        if self.replay is None:
+            server.start(self.place.start_within)
+            return None
+        if not first:
+            # It reached the target in an earlier life, or it would not have ended.
+            server.start(self.place.start_within)
+            return self.replay.seen(server.text())
+        spool = self.beside.with_name(f"{self.beside.name}.spool")
+        with self.replay.feeding(spool, self.starting.owner(), server, durable=True) as feed:
+            seen = self.replay.bring_up(server, feed, self.place.start_within)
+        self.reached("replayed")
+        return seen
 
     def _judge(self, seen: Recovered, first: bool) -> None:
         if seen.still_recovering or (first and lsn(seen.reached) < lsn(self.physical.stop_lsn)):
             raise PointRefuted(
                 f"recovery ended at {seen.reached}, before the end of the backup at {self.physical.stop_lsn}"
             )
-        if seen.timeline <= self.physical.timeline:
+        followed = self.physical.timeline if self.replay is None else self.replay.route.timeline
+        if seen.timeline <= followed:
             raise PointRefuted(f"the restored server is on timeline {seen.timeline}, not on a new one")
+        if self.replay is not None and first:
+            self.replay.judge(lsn(seen.reached))
 
-    def _newest(self, server: PrivateServer) -> datetime | None:
+    def _newest(self, server: PrivateServer, ended: Seen | None) -> datetime | None:
         if self.place.newest is not None:
             with suppress(BackstayError), server.connect(self.physical.database) as db:
                 answer = ask_within(db, self.place.newest, self.place.patience)
                 if isinstance(answer, datetime):
                     return answer
-        return self.point.point.newest
+        # With nothing committed since, the newest is what the point has.
+        return ended.newest if ended is not None and ended.newest is not None else self.point.point.newest
 
     def _swap(self) -> None:
         """Two renames. A crash between them leaves no data directory at all, and never two."""
@@ -304,7 +346,8 @@ class Recovery:
         parent = self.site.data.parent
         segment_bytes = int(self.physical.about.get("wal_segment_bytes", 16 << 20))
         # Recovery writes WAL of its own before it may recycle any.
-        needed = {parent: self.point.point.size_bytes - sum(sizes.values()) + 2 * segment_bytes + _MARGIN_BYTES}
+        spool = 0 if self.replay is None else min(self.replay.route.log_bytes, BUDGET_BYTES) + 2 * segment_bytes
+        needed = {parent: self.point.point.size_bytes - sum(sizes.values()) + 2 * segment_bytes + spool + _MARGIN_BYTES}
         with room(parent, "looking for room"):
             for oid, folder in spaces.items():
                 base = next(above for above in folder.parents if above.is_dir())
@@ -316,7 +359,8 @@ class Recovery:
     def _occupy_timelines(self) -> None:
         """Numbers that this cluster has used already are not used again: two histories under one number would be taken
         for one, by servers and by the lineage of points. Recovery takes the first number without a history file."""
-        used = {self.physical.timeline}
+        followed = self.physical.timeline if self.replay is None else self.replay.route.timeline
+        used = {followed} if self.replay is None else {followed, *self.replay.timelines()}
         for folder in (self.kept, self.site.data):
             with suppress(OSError):
                 names = [path.name for path in (folder / "pg_wal").iterdir()]
@@ -324,10 +368,18 @@ class Recovery:
             with suppress(BackstayError, ValueError, KeyError):
                 if (folder / "global" / "pg_control").exists():
                     used.add(int(control_data(self.programs, folder)["Latest checkpoint's TimeLineID"]))
-        for number in range(self.physical.timeline + 1, max(used) + 1):
+        for number in range(followed + 1, max(used) + 1):
             path = self.beside / "pg_wal" / f"{number:08X}.history"
             if not path.exists():
-                path.write_text(f"# {number} was used by another history of this cluster\n")
+                path.write_text(f"{_TAKEN}{number}\n")
+
+    def _free_timelines(self) -> None:
+        """The number of the new timeline is chosen: what kept the others taken goes, before anybody takes it for a
+        history. An archive, or a receiver, would keep it as one."""
+        for path in (self.beside / "pg_wal").glob("*.history"):
+            with suppress(OSError, UnicodeDecodeError):
+                if path.read_text().startswith(_TAKEN):
+                    path.unlink()
 
     def _erase(self, spaces: Mapping[int, Path]) -> None:
         for folder in (*spaces.values(), self.site.tablespaces(self.acting.run)):
@@ -361,6 +413,23 @@ def erase_unused_tablespaces(site: Site, run: str) -> None:
     for folder in site.data.parent.glob(f"{site.data.name}.tablespaces-*"):
         if folder not in used and folder != site.tablespaces(run):
             shutil.rmtree(folder)
+
+
+def tell_the_archive(programs: Programs, data: Path, timeline: int) -> None:
+    """What a server with an archive would have handed over, had it not recovered without one: the history of its new
+    timeline first of all, and segments of it that are complete. A number that nobody has used yet overwrites nothing.
+
+    Where the server archives, it finds them as ready (`pg_wal/archive_status`, manual 26.3.1); else they do no harm.
+    """
+    status = data / "pg_wal" / "archive_status"
+    names = [path.name for path in (data / "pg_wal").glob(f"{timeline:08X}*") if path.is_file()]
+    told = control_data(programs, data)
+    size = int(told["Bytes per WAL segment"])
+    current = segment_name(timeline, lsn(told["Latest checkpoint location"]) // size, size)
+    for name in names:
+        if name.endswith(".history") or (_SEGMENT.match(name) and name < current):
+            (status / f"{name}.ready").touch(0o600)
+    sync(status)
 
 
 def _answers(site: str, how: str) -> TargetAlive:

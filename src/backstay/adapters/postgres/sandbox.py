@@ -13,6 +13,7 @@ from backstay.adapters.postgres.litter import registered
 from backstay.adapters.postgres.place import PostgresPlace
 from backstay.adapters.postgres.private import PrivateServer, need_server
 from backstay.adapters.postgres.programs import find, ourselves
+from backstay.adapters.postgres.replay import Onward, Replay
 from backstay.adapters.postgres.session import one
 from backstay.adapters.postgres.starting import libraries_to_keep
 from backstay.errors import PointRefuted, ToolFailed
@@ -41,15 +42,22 @@ class Recovered:
 
 @contextmanager
 def sandbox(
-    place: PostgresPlace, clock: Clock, point: PointReader, folder: Path, progress: Progress = unwatched
+    place: PostgresPlace,
+    clock: Clock,
+    point: PointReader,
+    folder: Path,
+    progress: Progress = unwatched,
+    onward: Onward | None = None,
 ) -> Generator[PostgresAnswers]:
-    """Restore `point` below `folder`, start it, give it to be asked; stop and erase it.
+    """Restore `point` below `folder`, replay its log `onward`, start it, give it to be asked; stop and erase it.
 
-    Raises PointRefuted when it does not come up, ToolMissing where its version is not installed, DiskFull and others.
+    Raises PointRefuted when it does not come up, Unreachable when the log does not lead to the target, ToolMissing
+    where its version is not installed, DiskFull and others.
     """
     physical = Physical.of(point.point)
     programs = find(physical.major, named=place.bin)
     need_server(programs)
+    replay = onward.replay(point, physical, programs) if onward is not None else None
     with registered(folder) as token:
         data = folder / "data"
         ground = Ground(data, {space.oid: folder / "tablespaces" / str(space.oid) for space in physical.tablespaces})
@@ -69,10 +77,17 @@ def sandbox(
         )
         with server:
             began = clock.elapsed()
-            server.start(place.start_within)
+            if replay is None:
+                server.start(place.start_within)
+            else:
+                with replay.feeding(folder / "spool", ourselves(), server, durable=False) as spool:
+                    replay.bring_up(server, spool, place.start_within)
             recovered = look(server, physical, clock.elapsed() - began)
-            room = Room(clock, server, physical, recovered)
-            where = f"a sandbox of PostgreSQL {programs.major} with point {point.point.id}"
+            if replay is not None:
+                replay.judge(lsn(recovered.reached))
+            room = Room(clock, server, physical, recovered, replay)
+            gone_on = f", gone on {replay.route.say()}" if replay is not None else ""
+            where = f"a sandbox of PostgreSQL {programs.major} with point {point.point.id}{gone_on}"
             yield PostgresAnswers(where, lambda: server.connect(physical.database), room.inspect, place.patience)
 
 
@@ -106,6 +121,7 @@ class Room:
     server: PrivateServer
     physical: Physical
     recovered: Recovered
+    replay: Replay | None = None
     _checking: Checking = field(init=False)
 
     def __post_init__(self) -> None:
@@ -138,11 +154,13 @@ class Room:
         reached, stop = self.recovered.reached, self.physical.stop_lsn
         if lsn(reached) < lsn(stop):
             return failed(f"replayed to {reached}, and the backup ended at {stop}")
-        return passed(f"replayed to {reached}; the backup ended at {stop}")
+        went = f", and on {self.replay.route.say()}" if self.replay is not None else ""
+        return passed(f"replayed to {reached}; the backup ended at {stop}{went}")
 
     def _timeline(self) -> Said:
         """Recovery leaves the timeline of the backup on a new one, and says in its history where."""
-        here, origin = self.recovered.timeline, self.physical.timeline
+        here = self.recovered.timeline
+        origin = self.replay.route.timeline if self.replay is not None else self.physical.timeline
         if here <= origin:
             return failed(f"the server is on timeline {here}, and the backup was on {origin}")
         history = (self.server.data / "pg_wal" / f"{here:08X}.history").read_text("ascii", "replace")
