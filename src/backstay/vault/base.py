@@ -188,7 +188,8 @@ class BaseStream:
         if len(found) != 1 or (start - found[0][0].start) % size:
             return None
         leaf, chunks = found[0]
-        return Aligned(chunks, (start - leaf.start) // size, self._base)
+        first, last = (start - leaf.start) // size, -(-(end - leaf.start) // size)
+        return Aligned(list(chunks.part(first, last)), self._base)
 
     def by_content(self, start: int, end: int) -> "Nearby":
         """Chunks near these bytes by their id, and where each was: content may have moved."""
@@ -238,18 +239,13 @@ class Nearby:
 class Aligned:
     """The old chunks beside the new ones, by their number."""
 
-    __slots__ = ("_base", "_chunks", "_first")
+    __slots__ = ("_base", "_old")
 
-    def __init__(self, chunks: Chunks, first: int, base: Base) -> None:
-        self._chunks, self._first, self._base = chunks, first, base
+    def __init__(self, old: list[Chunk], base: Base) -> None:
+        self._old, self._base = old, base
 
     def same(self, i: int, id: bytes, size: int) -> tuple[Place | None, int] | None:
         """Where chunk `i` is, if it is the one of that id and still there."""
-        n = self._first + i
-        if (
-            n >= len(self._chunks)
-            or bytes(self._chunks.ids[32 * n : 32 * n + 32]) != id
-            or self._chunks.sizes[n] != size
-        ):
+        if i >= len(self._old) or (old := self._old[i]).id != id or old.size != size:
             return None
-        return self._base.now(id, self._chunks.places[n], self._chunks.ats[n])
+        return self._base.now(id, old.place, old.at)

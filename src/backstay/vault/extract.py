@@ -95,7 +95,8 @@ class _Restore:
     def __init__(self, fetching: Fetching, ground: Ground, progress: Progress, later: Later) -> None:
         self._fetching, self._progress, self._later = fetching, progress, later
         self._to, self._place, self._over = ground.to, ground.place, ground.over
-        self._threads = min(len(os.sched_getaffinity(0)), MOST_THREADS)
+        processors = len(os.sched_getaffinity(0))
+        self._threads = min(processors + (processors + 1) // 2, MOST_THREADS)  # some of them wait for the disk
         self._queue: queue.Queue[_Batch | None] = queue.Queue(self._threads + 1)
         self._failed: BaseException | None = None
         self._lock = threading.Lock()

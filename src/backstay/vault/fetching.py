@@ -27,7 +27,9 @@ _READERS = 8
 FAR_S = 0.002
 """A store that takes longer to answer is far: a disk of this machine is as fast one by one, and that costs less."""
 READ_BYTES = 8 << 20
-"""At most this much is asked of the store at once."""
+"""At most this much is asked of a store at once that is far."""
+NEAR_BYTES = 1 << 20
+"""And of one that is near, or of which that is not known yet: it stays in the processor's cache."""
 GAP_BYTES = 128 << 10
 """Frames with no more than this between them are read as one."""
 _AMISS = (Damaged, ObjectMissing)
@@ -111,7 +113,8 @@ class Fetching:
                 map = StreamMap(self.shelf, item.content, item.size_bytes)
                 for leaf in map.leaves(start, end):
                     at = leaf.start
-                    for chunk in map.chunks(leaf).all():
+                    chunks = map.chunks(leaf)
+                    for chunk in chunks.part(0, len(chunks)):
                         if at < end and at + chunk.size > start:
                             yield Located(at, chunk)
                         at += chunk.size
@@ -130,7 +133,8 @@ class Fetching:
                 yield located, None
             else:
                 raise self._contradiction()
-        for run, read in self._reading(list(runs(sorted(places)))):
+        most = READ_BYTES if self._is_far else NEAR_BYTES
+        for run, read in self._reading(list(runs(sorted(places), most))):
             yield from (self._fetch_anywhere if self._others else self._fetch_run)(run, places, read, room)
 
     def _reading(self, every: list[list[Place]]) -> Iterator[tuple[list[Place], Read | None]]:
@@ -267,14 +271,14 @@ def stored(path: str, item: Item) -> Stored:
     return Stored(path, item.kind, item.mode, item.modified, size, target)
 
 
-def runs(places: list[Place]) -> Iterator[list[Place]]:
-    """Frames of one pack that lie close together, to be read at once."""
+def runs(places: list[Place], most: int = READ_BYTES) -> Iterator[list[Place]]:
+    """Frames of one pack that lie close together, to be read at once: so many bytes, or one frame."""
     run: list[Place] = []
     for place in places:
         if run and (
             place.pack != run[0].pack
             or place.offset - (run[-1].offset + run[-1].length) > GAP_BYTES
-            or place.offset + place.length - run[0].offset > READ_BYTES
+            or place.offset + place.length - run[0].offset > most
         ):
             yield run
             run = []

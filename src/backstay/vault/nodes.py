@@ -94,11 +94,11 @@ class Chunks:
         self.places += other.places
         self.ats += other.ats
 
-    def all(self) -> Iterator[Chunk]:
-        """In order: a tenth of the time of asking for each."""
-        ids = bytes(self.ids)
-        each = [ids[at : at + 32] for at in range(0, len(ids), 32)]
-        return map(Chunk._make, zip(each, self.sizes, self.places, self.ats))
+    def part(self, first: int, last: int) -> Iterator[Chunk]:
+        """Those from `first` up to `last`, or to the end. It costs less than asking for each."""
+        ids = bytes(self.ids[32 * first : 32 * last])
+        each = (ids[at : at + 32] for at in range(0, len(ids), 32))
+        return map(Chunk._make, zip(each, self.sizes[first:last], self.places[first:last], self.ats[first:last]))
 
     def chunk(self, i: int) -> Chunk:
         return Chunk(bytes(self.ids[32 * i : 32 * i + 32]), self.sizes[i], self.places[i], self.ats[i])
