@@ -331,7 +331,7 @@ class Home:
         holds: list[Hold] = []
         reached: dict[PointId, datetime] = {}
         away: BackstayError | None = None
-        facts = self.journal.everything()
+        facts = list(self.journal.everything())  # read twice: once for what the receiver noted, once for all of it
         for name, opened in self.vaults.items():
             try:
                 # One damaged point must not hide those that are sound: `troubles` names it.
