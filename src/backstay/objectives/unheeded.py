@@ -25,10 +25,11 @@ def _components(plan: Plan) -> Iterator[str]:
     managed = [
         name
         for name, one in plan.components.items()
-        if isinstance(one.source, PostgresSource) and (one.source.way is PostgresWay.MANAGED or one.source.managed)
+        if isinstance(one.source, PostgresSource)
+        and (one.source.way in (PostgresWay.STREAM, PostgresWay.MANAGED) or one.source.managed)
     ]
     if managed:
-        yield f"`managed` ({listed(managed)}): no provider is asked; PostgreSQL is taken by its files or by a dump only"
+        yield f"`managed`, `way: stream` ({listed(managed)}): PostgreSQL is taken by its files or by a dump only"
 
 
 def _vaults(plan: Plan) -> Iterator[str]:
