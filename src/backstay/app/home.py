@@ -30,7 +30,7 @@ from backstay.errors import (
     StoreUnreachable,
     WrongKey,
 )
-from backstay.facts import Hold, PlanAdopted, Point, Proof
+from backstay.facts import Hold, LogKept, PlanAdopted, Point, Proof
 from backstay.facts.audit import CLOCK_TOLERANCE
 from backstay.history import History, history
 from backstay.plan import Plan, Template
@@ -331,20 +331,20 @@ class Home:
         holds: list[Hold] = []
         reached: dict[PointId, datetime] = {}
         away: BackstayError | None = None
-        facts = list(self.journal.everything())  # read twice: once for what the receiver noted, once for all of it
+        rested = [one.fact for one in self.journal.everything() if isinstance(one.fact, LogKept)]
         for name, opened in self.vaults.items():
             try:
                 # One damaged point must not hide those that are sound: `troubles` names it.
                 points[name] = opened.survey(component)[0]
                 proofs += [p for p in opened.proofs() if component in (None, p.component)]
                 holds += [h for h in opened.holds() if component in (None, h.component)]
-                for point, moment in leads(opened.wal, points[name], facts).items():
+                for point, moment in leads(opened.wal, points[name], rested).items():
                     reached[point] = max(moment, reached.get(point, moment))
             except (StoreUnreachable, AccessDenied) as error:
                 away = error
         if away is not None and not points:
             raise away
-        return history(facts, points, proofs, holds, reached)
+        return history(self.journal.everything(), points, proofs, holds, reached)
 
     def seal(self) -> None:
         """At the end of a command: seal whatever is new in the journal, so that its end can be verified. A vault

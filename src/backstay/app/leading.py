@@ -6,14 +6,14 @@ from dataclasses import replace
 from datetime import datetime
 
 from backstay.errors import Damaged, ObjectMissing, WrongKey
-from backstay.facts import LogKept, Point, Recorded
+from backstay.facts import LogKept, Point
 from backstay.lsn import lsn
 from backstay.ports import WalShelf
 from backstay.reach import Base, Log, base_of, reaches, read_histories
 from backstay.values import PointId
 
 
-def leads(shelf: WalShelf, points: Iterable[Point], facts: Iterable[Recorded]) -> Mapping[PointId, datetime]:
+def leads(shelf: WalShelf, points: Iterable[Point], rested: Iterable[LogKept]) -> Mapping[PointId, datetime]:
     """For each physical point from which log leads on without a gap: the moment of the newest data, by the server's
     clock. A point that no log follows is not in it.
 
@@ -24,7 +24,6 @@ def leads(shelf: WalShelf, points: Iterable[Point], facts: Iterable[Recorded]) -
     for point in points:
         if (base := base_of(point)) is not None:
             by_system.setdefault(base.system, []).append(base)
-    rested = [recorded.fact for recorded in facts if isinstance(recorded.fact, LogKept)] if by_system else []
     for system, bases in by_system.items():
         if (log := log_of(shelf, system)) is None:
             continue
