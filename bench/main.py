@@ -4,7 +4,7 @@ import argparse
 import sys
 from importlib import import_module
 
-NAMES = ("archive", "first", "scale", "vault")
+NAMES = ("first", "scale", "vault")
 
 
 def main() -> int:

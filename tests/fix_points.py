@@ -38,6 +38,10 @@ class Interrupted:
         self.id, self._within, self._happens = within.id, within, [happens]
         self._order = order if order is not None else list[str]()
 
+    @property
+    def before(self) -> PointReader | None:
+        return self._within.before
+
     def __enter__(self) -> "Interrupted":
         return self
 

@@ -17,6 +17,7 @@ import signal
 import socket
 import subprocess
 import tempfile
+import threading
 from collections.abc import Generator, Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import dataclass
@@ -40,6 +41,10 @@ QUICK = {
     "timezone": "UTC",
     "log_timezone": "UTC",
 }
+
+
+DURABLE = {"fsync": "on"}
+"""What a server needs of which points are taken by its files."""
 
 
 def free_port() -> int:
@@ -242,6 +247,46 @@ def initialise(bin_dir: Path, data: Path, conf: Mapping[str, str]) -> None:
     run([bin_dir / "initdb", "-D", data, "-U", "postgres", "-A", "trust", "-E", "UTF8", "--locale=C", "-k", "-N"])
     with (data / "postgresql.conf").open("a") as file:
         file.writelines(f"{name} = '{value}'\n" for name, value in conf.items())
+
+
+# ── what is in it ────────────────────────────────────────────────────────────────────────────────
+
+
+@contextmanager
+def writing(server: Server) -> Generator[None]:
+    """Somebody adds numbered rows, each in a transaction of its own, as fast as they can."""
+    with server.connect() as connection:
+        connection.execute("CREATE TABLE IF NOT EXISTS beat (n bigserial PRIMARY KEY, at timestamptz)")
+    over = threading.Event()
+
+    def write() -> None:
+        with server.connect() as connection:
+            while not over.is_set():
+                connection.execute("INSERT INTO beat (at) VALUES (clock_timestamp())")
+
+    thread = threading.Thread(target=write)
+    thread.start()
+    try:
+        yield
+    finally:
+        over.set()
+        thread.join()
+
+
+def stock(server: Server, dbname: str = "postgres") -> None:
+    """A little of everything that a database may hold."""
+    with server.connect(dbname) as db:
+        db.execute("CREATE TABLE things (id serial PRIMARY KEY, name text, doc jsonb, at timestamptz DEFAULT now())")
+        db.execute(
+            "INSERT INTO things (name, doc) SELECT md5(n::text), jsonb_build_object('n', n, 's', repeat('é', n % 50))"
+            " FROM generate_series(1, 20000) n"
+        )
+        db.execute("CREATE INDEX ON things USING gin (doc)")
+        db.execute("CREATE INDEX ON things (name)")
+        db.execute("CREATE UNLOGGED TABLE sessions AS SELECT n FROM generate_series(1, 1000) n")
+        db.execute("CREATE MATERIALIZED VIEW summary AS SELECT count(*) FROM things")
+        db.execute("SELECT lo_from_bytea(0, 'large')")
+        db.execute("DELETE FROM things WHERE id % 7 = 0")
 
 
 # ── fixtures ─────────────────────────────────────────────────────────────────────────────────────

@@ -60,6 +60,7 @@ class Noting:
     def __init__(self, within: PointWriter) -> None:
         self.id, self.within, self.opened = within.id, within, set[str]()
         self.seal = within.seal
+        self.before = within.before
 
     def __enter__(self) -> "Noting":
         return self

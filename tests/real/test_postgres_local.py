@@ -3,9 +3,6 @@
 import json
 import os
 import shutil
-import threading
-from collections.abc import Generator
-from contextlib import contextmanager
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
@@ -31,53 +28,14 @@ from backstay.facts import Verdict
 from backstay.plan import PostgresWay
 from backstay.ports import Alive, Answers, NotAlive
 from fix_points import Interrupted, Tampered, empty, not_passed, take, take_and_hear, verdicts
-from fix_postgres import QUICK, MakePostgres, Server, installed, postgres_bin, run
+from fix_postgres import DURABLE, QUICK, MakePostgres, Server, installed, postgres_bin, run, stock, writing
 from fix_story import DATABASE, PLAN
 from fix_vault import new_vault
-
-DURABLE = {"fsync": "on"}
 
 
 def keeper_of(server: Server, scratch: Path, *, newest: str | None = None) -> PostgresKeeper:
     place = PostgresPlace(server.dsn(), way=PostgresWay.LOCAL, newest=newest, scratch=scratch)
     return PostgresKeeper(place, SystemClock())
-
-
-@contextmanager
-def writing(server: Server) -> Generator[None]:
-    """Somebody adds numbered rows, each in a transaction of its own, as fast as they can."""
-    with server.connect() as connection:
-        connection.execute("CREATE TABLE IF NOT EXISTS beat (n bigserial PRIMARY KEY, at timestamptz)")
-    over = threading.Event()
-
-    def write() -> None:
-        with server.connect() as connection:
-            while not over.is_set():
-                connection.execute("INSERT INTO beat (at) VALUES (clock_timestamp())")
-
-    thread = threading.Thread(target=write)
-    thread.start()
-    try:
-        yield
-    finally:
-        over.set()
-        thread.join()
-
-
-def stock(server: Server, dbname: str = "postgres") -> None:
-    """A little of everything that a database may hold."""
-    with server.connect(dbname) as db:
-        db.execute("CREATE TABLE things (id serial PRIMARY KEY, name text, doc jsonb, at timestamptz DEFAULT now())")
-        db.execute(
-            "INSERT INTO things (name, doc) SELECT md5(n::text), jsonb_build_object('n', n, 's', repeat('é', n % 50))"
-            " FROM generate_series(1, 20000) n"
-        )
-        db.execute("CREATE INDEX ON things USING gin (doc)")
-        db.execute("CREATE INDEX ON things (name)")
-        db.execute("CREATE UNLOGGED TABLE sessions AS SELECT n FROM generate_series(1, 1000) n")
-        db.execute("CREATE MATERIALIZED VIEW summary AS SELECT count(*) FROM things")
-        db.execute("SELECT lo_from_bytea(0, 'large')")
-        db.execute("DELETE FROM things WHERE id % 7 = 0")
 
 
 def test_a_point_taken_while_rows_are_written_is_whole_and_has_every_row_of_before(

@@ -376,7 +376,6 @@ def test_remarks_are_sentences_about_gaps() -> None:
         "settings: no questions (`prove: {ask: …}`): a proof cannot tell whether the data is right",
         "every vault is a folder: whatever takes this machine takes the recovery points with it",
         "no procedure yet for application-bug, cluster-failure, ransomware and region-outage",
-        UNDONE + "schedules: nothing starts by itself; run `backstay backup --due` and `backstay verify` from cron",
         UNDONE + "`communication` (internal and customers): no messages are sent; people have to send them",
     ]
 
@@ -390,7 +389,6 @@ def test_remarks_say_what_this_version_does_nothing_with() -> None:
     found = [said for said in config.remarks(config.parse(text, "backstay.yaml")) if said.startswith(UNDONE)]
     assert found == [
         UNDONE + "`lock` (local): only buckets in S3 are locked; whoever may write there may delete",
-        UNDONE + "schedules: nothing starts by itself; run `backstay backup --due` and `backstay verify` from cron",
         UNDONE + "`alive`: nobody outside is told that Backstay still runs",
         UNDONE + "`dns`: no record is changed; people have to change it",
     ]
@@ -400,11 +398,15 @@ def test_remarks_name_what_each_component_asks_for_in_vain() -> None:
     vain = "{url: 'postgresql://a', way: stream}\n    protect: {full: 1d, wal: continuous, before: deployment}"
     text = MINIMAL.replace("${env:DATABASE_URL}", vain)
     found = [said for said in config.remarks(config.parse(text, "backstay.yaml")) if said.startswith(UNDONE)]
-    assert found[:3] == [
+    assert found[:2] == [
         UNDONE + "`wal: continuous` (database): nothing does it by itself; run `backstay wal receive` or `archive`",
         UNDONE + "`before` (database): nothing sees a deployment; run `backstay backup` before each",
-        UNDONE + "`managed`, `way: stream` (database): PostgreSQL is taken by its files or by a dump only",
     ]
+    assert not any("stream" in said for said in found), "that is done"
+    managed = "{url: 'postgresql://a', managed: {rds: shop}}\n    protect: {full: 1d}"
+    found = list(config.remarks(config.parse(MINIMAL.replace("${env:DATABASE_URL}", managed), "backstay.yaml")))
+    said = "`managed` (database): no provider is asked; PostgreSQL is taken by its files or by a dump only"
+    assert UNDONE + said in found
 
 
 def test_remarks_name_placeholders_and_missing_keys() -> None:

@@ -77,7 +77,7 @@ def keeper_of(home: Home, component: Component, site: SiteName, *, full: bool = 
                 site=site,
                 scratch=scratch(home),
             )
-            return PostgresKeeper(place, home.clock)
+            return PostgresKeeper(place, home.clock, full=full)
         case SqliteSource() as source:
             from backstay.adapters.sqlite import SqliteKeeper
 

@@ -31,6 +31,7 @@ from backstay.cli import (
     recovering,
     retaining,
     secrets,
+    serving,
     telling,
     vaults,
     wal,
@@ -56,7 +57,7 @@ app = App(
 )
 CHAPTERS = (
     planning, protecting, recovering, choosing, retaining, telling, costing, vaults, keys, bootstrapping, secrets,
-    readying, wal,
+    readying, wal, serving,
 )  # fmt: skip
 for chapter in CHAPTERS:
     chapter.register(app)

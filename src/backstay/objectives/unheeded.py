@@ -7,7 +7,7 @@ software can do what it says.
 
 from collections.abc import Iterator
 
-from backstay.plan import Plan, PostgresSource, PostgresWay
+from backstay.plan import Mode, Plan, PostgresSource, PostgresWay
 from backstay.values import count, listed
 
 
@@ -25,11 +25,10 @@ def _components(plan: Plan) -> Iterator[str]:
     managed = [
         name
         for name, one in plan.components.items()
-        if isinstance(one.source, PostgresSource)
-        and (one.source.way in (PostgresWay.STREAM, PostgresWay.MANAGED) or one.source.managed)
+        if isinstance(one.source, PostgresSource) and (one.source.way is PostgresWay.MANAGED or one.source.managed)
     ]
     if managed:
-        yield f"`managed`, `way: stream` ({listed(managed)}): PostgreSQL is taken by its files or by a dump only"
+        yield f"`managed` ({listed(managed)}): no provider is asked; PostgreSQL is taken by its files or by a dump only"
 
 
 def _vaults(plan: Plan) -> Iterator[str]:
@@ -41,10 +40,9 @@ def _vaults(plan: Plan) -> Iterator[str]:
 
 
 def _schedules(plan: Plan) -> Iterator[str]:
-    if any(one.protect.full or one.protect.incremental or one.prove.at for one in plan.components.values()):
-        yield "schedules: nothing starts by itself; run `backstay backup --due` and `backstay verify` from cron"
-    if plan.drills:
-        yield f"`drills`: {count(len(plan.drills), 'drill')} planned, and none starts by itself; run `backstay drill`"
+    if waiting := [rule for rule in plan.drills if rule.participants or rule.mode is not Mode.DRILL]:
+        said = count(len(waiting), "drill")
+        yield f"`drills`: {said} with people in it begins when somebody types `backstay drill`, and nobody is told"
 
 
 def _watching(plan: Plan) -> Iterator[str]:

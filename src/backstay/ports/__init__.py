@@ -14,6 +14,7 @@ from backstay.ports.points import Entry as Entry
 from backstay.ports.points import Kind as Kind
 from backstay.ports.points import PointReader as PointReader
 from backstay.ports.points import PointWriter as PointWriter
+from backstay.ports.points import Replaced as Replaced
 from backstay.ports.points import Sealing as Sealing
 from backstay.ports.points import Stored as Stored
 from backstay.ports.points import Vanished as Vanished

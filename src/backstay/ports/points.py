@@ -1,6 +1,6 @@
 """Recovery points: how a source gives them to a vault, and gets them back."""
 
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
 from enum import Enum
@@ -31,6 +31,22 @@ class Kind(Enum):
 
 
 @dataclass(frozen=True, slots=True)
+class Replaced:
+    """A file that is told by how it differs from the one at the same path in the point before (`PointWriter.before`).
+
+    Block `n` is the next one that `open` gives, where `n` is in `blocks`; else it is as it was, where it lies within
+    the first `kept_bytes` of the old file; else it is zeros. What did not change is neither asked of the source nor
+    read.
+    """
+
+    block_bytes: int
+    """A power of two, at most 64 KiB."""
+    blocks: Sequence[int]
+    """Ascending, each once. `open` gives as many blocks, in this order, and nothing else."""
+    kept_bytes: int
+
+
+@dataclass(frozen=True, slots=True)
 class Entry:
     """One thing in a recovery point, as the source offers it to the vault.
 
@@ -55,6 +71,11 @@ class Entry:
     mark: bytes = b""
     """A change mark, at most 64 bytes (size, mtime, inode…). Not empty, and equal to the mark of the same path
     in the previous point: the content is taken from there, unread."""
+    replaced: Replaced | None = None
+    """Not None: `open` gives only what differs, and the file has exactly `size_bytes`. Raises Damaged, ObjectMissing,
+    WrongKey in `add` when the old file is not there, or cannot be read."""
+    in_turn: bool = False
+    """The source pushes: the entry after this one does not come before `open` was read to its end."""
 
 
 class Vanished(Exception):
@@ -82,6 +103,12 @@ class PointWriter(Protocol):
     without `seal` abandons it (what was written is garbage for the pruner, never a point)."""
 
     id: PointId
+
+    @property
+    def before(self) -> "PointReader | None":
+        """The point that this one is compared with: the newest of the component, if all its packs are there. None: what
+        differs from it cannot be told."""
+        ...
 
     def __enter__(self) -> "PointWriter": ...
 

@@ -3,7 +3,7 @@
 Theory of operation. `Command` says what to start; `run` starts it and waits; `start` gives a `Running` to talk to;
 `reading` gives a tool's output as a file. Each program runs under a small `warden` process, which holds one end of a
 socket whose other end is ours: when we are gone, however that came about, the warden kills the program and all its
-descendants. Four rules follow the programs:
+descendants. (`apart` is for our own commands, which mind theirs.) Four rules follow the programs:
 
 1. No shell, a small environment, secrets never in argv and never in what we say about a failure.
 2. A deadline is kept by the warden, not by us: stop signal, grace, SIGKILL, for the whole tree.
@@ -15,6 +15,7 @@ descendants. Four rules follow the programs:
 Linux only: subreapers, /proc, and user namespaces for `unprivileged`.
 """
 
+from backstay.processes.apart import apart as apart
 from backstay.processes.command import Command as Command
 from backstay.processes.command import Limits as Limits
 from backstay.processes.locks import holding as holding

@@ -15,15 +15,18 @@ from typing import BinaryIO
 import zstandard
 from blake3 import blake3
 
-from backstay.ports import Cutter, Entry, Kind, Vanished
+from backstay.errors import Damaged
+from backstay.ports import Cutter, Entry, Kind, Replaced, Vanished
 from backstay.vault.base import Base, BaseStream
 from backstay.vault.cutters import PAGE, SMALL_PAGES, SMALL_WHOLE, ContentCuts, fixed_cuts
+from backstay.vault.fetching import Fetching
 from backstay.vault.frames import What
 from backstay.vault.keys import Opened
-from backstay.vault.nodes import LEAF_BYTES, Chunk, Chunks, Content, Item, Nothing, Small, Stream, Target, write_leaf
+from backstay.vault.mapping import Mapping
+from backstay.vault.nodes import Chunk, Chunks, Content, Item, Nothing, Small, Target
 from backstay.vault.outbox import Nodes, Outbox
 from backstay.vault.packs import PackBuilder, Place
-from backstay.vault.streams import StreamBuilder
+from backstay.vault.patching import Patching
 from backstay.vault.trees import Spool, path_key
 from backstay.vault.uses import Tally
 
@@ -45,6 +48,8 @@ class Bench:
     spool: Spool
     tally: Tally
     base: Base | None
+    before: Fetching | None
+    """The point that `base` compares with, to be read."""
     zero_page: bytes
     """The id of 64 KiB of zeros: stored nowhere."""
 
@@ -84,6 +89,8 @@ class Lane:
             self.keep(entry, before.size_bytes, content)
             return before.size_bytes
         assert entry.open is not None, f"{entry.path}: a file needs something to open"
+        if entry.replaced is not None:
+            return self._patch(entry, entry.replaced, before)
         try:
             file = entry.open()
         except Vanished:
@@ -101,11 +108,32 @@ class Lane:
             raise
         if size < SPAN and size <= (SMALL_PAGES - 1 if entry.cutter is Cutter.FIXED_64K else SMALL_WHOLE):
             file.close()
-            self._keep_small(entry, size, before)
+            self.keep_small(entry, size, before)
             return size
         return Source(self._bench, entry, file, before, self.view[:size], ended=size < SPAN)
 
-    def _keep_small(self, entry: Entry, size: int, before: Item | None) -> None:
+    def _patch(self, entry: Entry, replaced: Replaced, before: Item | None) -> int:
+        """Only what differs comes from the source; see `patching`."""
+        bench = self._bench
+        if bench.before is None or bench.base is None or before is None or before.kind is not Kind.FILE:
+            raise Damaged(
+                f"{entry.path!r} is told by how it differs from the point before, and that has no such file",
+                hint="take a point that reads everything",
+            )
+        untouched = not replaced.blocks and entry.size_bytes == before.size_bytes <= replaced.kept_bytes
+        if untouched and (content := bench.base.take_over(before, bench.tally)) is not None:
+            self.keep(entry, before.size_bytes, content)
+            return entry.size_bytes
+        patching = Patching(bench, entry, replaced, before)
+        if entry.size_bytes <= (SMALL_PAGES - 1 if entry.cutter is Cutter.FIXED_64K else SMALL_WHOLE):
+            patching.fill(0, self.view[: entry.size_bytes])
+            self.keep_small(entry, entry.size_bytes, before)
+        else:
+            self.keep(entry, entry.size_bytes, patching.stream(self.page))
+        patching.finish()
+        return entry.size_bytes
+
+    def keep_small(self, entry: Entry, size: int, before: Item | None) -> None:
         if size == 0:
             self.keep(entry, 0, Nothing())
             return
@@ -163,11 +191,14 @@ class Lane:
             id = blake3(data, key=key).digest()
             if old and (same := old.same(i, id, size)) is not None:
                 found.add(id, size, *same)
-            elif id == zero:
-                found.add(id, size, None, 0)
             else:
-                found.add(id, size, self._seal(data, id, [0], [size]), 0)
+                found.add(id, size, None if id == zero else self._seal(data, id, [0], [size]), 0)
         return found
+
+    def page(self, data: memoryview) -> tuple[bytes, Place | None]:
+        """Id and place of one chunk of pages that is not in the point before."""
+        id = blake3(data, key=self._bench.opened.chunk_key).digest()
+        return id, None if id == self._bench.zero_page else self._seal(data, id, [0], [len(data)])
 
     def _content(self, span: Span, base: BaseStream | None) -> Chunks:
         """New chunks that lie side by side share frames of up to 1 MiB."""
@@ -223,8 +254,7 @@ class Source:
         self._carried, self._read_ended = bytes(first), ended
         self._at, self._numbers, self._next = 0, 0, 0
         self._done: dict[int, Chunks] = {}
-        self._leaf, self._leaf_bytes, self._leaf_start = Chunks(), 0, 0
-        self._map = StreamBuilder(bench.nodes)
+        self._map = Mapping(bench.nodes, bench.tally, self.cutter, self.base)
         self._vanished, self._finished = False, False
         self.exhausted = False
 
@@ -271,36 +301,12 @@ class Source:
             self._done[number] = chunks
             while (ready := self._done.pop(self._next, None)) is not None:
                 self._next += 1
-                self._append(ready)
+                self._map.append(ready)
             if self.exhausted and self._next == self._numbers and not self._finished:
                 self._finished = True
                 if not self._vanished:
-                    self._end()
-
-    def _append(self, chunks: Chunks) -> None:
-        size = sum(chunks.sizes)
-        if self._leaf_bytes + size > LEAF_BYTES:
-            self._end_leaf()
-        self._leaf.extend(chunks)
-        self._leaf_bytes += size
-
-    def _end_leaf(self) -> None:
-        if not self._leaf_bytes:
-            return
-        old = self.base.leaf_at(self._leaf_start) if self.base else None
-        self._bench.tally.leaf(self._leaf)
-        self._map.add(self._bench.nodes.write(write_leaf(self._leaf), (old,)), self._leaf_bytes)
-        self._leaf_start += self._leaf_bytes
-        self._leaf, self._leaf_bytes = Chunks(), 0
-
-    def _end(self) -> None:
-        self._end_leaf()
-        if self._leaf_start == 0:
-            self._bench.spool.add(self.entry.path, item_of(self.entry, 0, Nothing()))
-            return
-        level, top = self._map.top()
-        content = Stream(self.cutter, level, top)
-        self._bench.spool.add(self.entry.path, item_of(self.entry, self._leaf_start, content))
+                    content, size = self._map.end()
+                    self._bench.spool.add(self.entry.path, item_of(self.entry, size, content))
 
 
 def item_of(entry: Entry, size: int, content: Content) -> Item:

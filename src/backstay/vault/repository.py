@@ -98,12 +98,13 @@ class Repository:
         # Listed after the reservation: what these points use is then safe from any pruner until we are done.
         before, trouble = self._newest(component)
         parent = before.point.id if before else None
-        base = None
+        base = reading = None
         if before is not None and self._is_spoilt(before.point.id):
             trouble = f"bytes of {parent} are damaged, says its proof: everything was stored anew"
         elif before is not None:
             base = Base(self.shelf(component), before.root, Lengths(self.store, component), self._list_of(before))
-        reservation = Reservation(id, component, plan, parent, trouble, lambda: self.ancestors(before))
+            reading = Reading(self.shelf(component), before.point, before.root)
+        reservation = Reservation(id, component, plan, parent, trouble, lambda: self.ancestors(before), reading)
         return Writing(self.store, self.opened, self._keys, reservation, base)
 
     def ancestors(self, point: Sealed | None) -> Iterator[PointId]:

@@ -7,7 +7,7 @@ reservation have one winner.
 
 import os
 import threading
-from collections.abc import Callable, Iterable, Iterator, Sized
+from collections.abc import Callable, Iterable, Sized
 from contextlib import suppress
 from dataclasses import dataclass
 
@@ -27,6 +27,7 @@ from backstay.vault.locks import LOCKED, Locker
 from backstay.vault.marks import marks
 from backstay.vault.nodes import Content, Ref, write_content
 from backstay.vault.outbox import Nodes, Outbox
+from backstay.vault.reader import Reading
 from backstay.vault.trees import Spool, TreeBuilder
 from backstay.vault.uses import Tally, write_pack_lists
 
@@ -45,6 +46,8 @@ class Reservation:
     """Why a newer point than the parent could not be used, where one is there."""
     ancestors: Callable[[], Iterable[PointId]] = tuple
     """The parent, its parent, and so on."""
+    before: Reading | None = None
+    """The parent, to be read."""
 
 
 class Writing:
@@ -62,13 +65,20 @@ class Writing:
         self._nodes = Nodes(self._outbox, opened, base.known if base else {}, self._tally)
         self._spool = Spool()
         zero = opened.chunk_id(bytes(PAGE))
-        self._bench = Bench(opened, self._outbox, self._nodes, self._spool, self._tally, base, zero)
+        # With a pack missing, part of the point before would not be there to be taken from.
+        self._before = reservation.before if base is not None and base.list is not None else None
+        before = self._before.fetching if self._before is not None else None
+        self._bench = Bench(opened, self._outbox, self._nodes, self._spool, self._tally, base, before, zero)
         self._lanes = [Lane(self._bench) for _ in range(lanes)]
         locks = locking(store)
         self._locker = Locker(locks, opened, keys, began=locks.now()) if locks else None
         self._closed = False
         self._sealing = False
         """From the moment on at which the point may exist, whatever the store answered: nothing is taken back then."""
+
+    @property
+    def before(self) -> Reading | None:
+        return self._before
 
     def __enter__(self) -> "Writing":
         return self
@@ -164,6 +174,8 @@ class _Round:
         self._lock, self._changed = threading.Lock(), threading.Condition()
         self._next = threading.Lock()
         """Of its own: entries may take their time to come, and nobody else waits for that."""
+        self._flowing: Source | None = None
+        """The long file that has to be read to its end before there is a next entry."""
         self._sources: list[Source] = []
         self._feeding = len(lanes)
         self._failed: BaseException | None = None
@@ -189,36 +201,46 @@ class _Round:
     def _work(self, lane: Lane) -> None:
         try:
             try:
-                for entry in self._own_entries():
-                    self._take(lane, entry)
+                while self._failed is None and self._take_next(lane):
+                    pass
             finally:
                 with self._changed:
                     self._feeding -= 1
                     self._changed.notify_all()
             while (source := self._somebodys()) is not None:
-                lane.drain(source, lambda size, of=source: self._seen(size, of.entry.path))
+                self._drain(lane, source)
         except BaseException as error:  # noqa: BLE001 - a thread has nobody to raise to: `run` raises it
             self._fail(error)
 
-    def _own_entries(self) -> Iterator[Entry]:
-        while self._failed is None:
-            with self._next:
-                entry = next(self._entries, None) if self._failed is None else None
-            if entry is None:
-                return
-            yield entry
+    def _take_next(self, lane: Lane) -> bool:
+        """Store one more entry, or help with the long one that the next is behind. False: there are no more."""
+        entry, found = None, None
+        with self._next:
+            if (flowing := self._flowing) is None or flowing.exhausted:
+                if (entry := next(self._entries, None)) is None:
+                    return False
+                if entry.in_turn:
+                    found = lane.take(entry)
+                self._flowing = found if isinstance(found, Source) else None
+        if entry is not None:
+            self._finish(lane, entry, lane.take(entry) if found is None else found)
+        elif flowing is not None:
+            self._drain(lane, flowing)
+        return True
 
-    def _take(self, lane: Lane, entry: Entry) -> None:
-        found = lane.take(entry)
+    def _finish(self, lane: Lane, entry: Entry, found: "Source | int") -> None:
         if isinstance(found, int):
             self._seen(found, entry.path)
             return
         with self._changed:
             self._sources.append(found)
             self._changed.notify_all()
-        lane.drain(found, lambda size: self._seen(size, entry.path))
+        self._drain(lane, found)
         with self._changed:
             self._sources.remove(found)
+
+    def _drain(self, lane: Lane, source: Source) -> None:
+        lane.drain(source, lambda size: self._seen(size, source.entry.path))
 
     def _somebodys(self) -> Source | None:
         """A long file of another lane to help with. None when no lane can begin another."""
@@ -240,6 +262,6 @@ class _Round:
     def _fail(self, error: BaseException) -> None:
         with self._changed:
             self._failed = self._failed or error
-            for source in self._sources:
+            for source in (*self._sources, *([self._flowing] if self._flowing else [])):
                 source.exhausted = True
             self._changed.notify_all()

@@ -32,6 +32,10 @@ class Stoppable:
     def __init__(self, within: PointWriter, stop: Callable[[], bool]) -> None:
         self._within, self._stop, self.id = within, stop, within.id
 
+    @property
+    def before(self) -> PointReader | None:
+        return self._within.before
+
     def __enter__(self) -> "Stoppable":
         self._within.__enter__()
         return self

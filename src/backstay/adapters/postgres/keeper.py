@@ -18,6 +18,7 @@ from backstay.adapters.postgres.session import connect, defaults, parse, rows, s
 from backstay.adapters.postgres.site import Site, running_on
 from backstay.adapters.postgres.source import choose_way
 from backstay.adapters.postgres.starting import SANDBOX
+from backstay.adapters.postgres.stream import Streaming
 from backstay.durable import write_durably
 from backstay.errors import AccessDenied, BackstayError, SourceDown, SourceUnsuitable
 from backstay.facts import CheckResult, DidNot, Happened, Outcome, Sight
@@ -40,12 +41,20 @@ from backstay.values import digest_of, say_span
 
 
 class PostgresKeeper:
-    """Takes, proves and restores one PostgreSQL component. `reached` is told of each durable step of a recovery."""
+    """Takes, proves and restores one PostgreSQL component. `full`: every byte is read again, also where the server
+    could tell what changed. `reached` is told of each durable step of a recovery."""
 
     kind = "postgres"
 
-    def __init__(self, place: PostgresPlace, clock: Clock, *, reached: Callable[[str], None] = recovery.nobody) -> None:
-        self._place, self._clock, self._reached = place, clock, reached
+    def __init__(
+        self,
+        place: PostgresPlace,
+        clock: Clock,
+        *,
+        full: bool = True,
+        reached: Callable[[str], None] = recovery.nobody,
+    ) -> None:
+        self._place, self._clock, self._full, self._reached = place, clock, full, reached
 
     # ── taking and proving ──
 
@@ -55,6 +64,8 @@ class PostgresKeeper:
         if way is PostgresWay.LOCAL:
             self._remember(self._site().data)
             return Taking(self._place, self._clock, into, progress, [why]).take()
+        if way is PostgresWay.STREAM:
+            return Streaming(self._place, self._clock, into, progress, [why], self._full).take()
         return Dumping(self._place, self._clock, into, progress, [why]).take()
 
     def sandbox(

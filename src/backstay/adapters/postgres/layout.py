@@ -217,8 +217,18 @@ def file_entry(
     """
     size = found.st_size // block_bytes * block_bytes
     opener: Callable[[], BinaryIO] = lambda: cast(BinaryIO, LiveFile(source, size, block_bytes, guard))  # noqa: E731
-    cutter = Cutter.WHOLE if size <= SMALL_BYTES else Cutter.FIXED_64K if paged else Cutter.CDC_V1
-    return Entry(path, Kind.FILE, S_IMODE(found.st_mode), moment(found), size, opener, cutter)
+    return Entry(path, Kind.FILE, S_IMODE(found.st_mode), moment(found), size, opener, cutter_of(size, paged=paged))
+
+
+def cutter_of(size_bytes: int, *, paged: bool) -> Cutter:
+    return Cutter.WHOLE if size_bytes <= SMALL_BYTES else Cutter.FIXED_64K if paged else Cutter.CDC_V1
+
+
+def is_paged(path: str) -> bool:
+    """Whether the file at this path of a point changes page by page."""
+    if path.startswith(_PAGED_TOO):
+        return True
+    return path.startswith(_RELATIONS_IN) and _RELATION.match(path.rpartition("/")[2]) is not None
 
 
 def bytes_entry(path: str, content: bytes, now: datetime) -> Entry:

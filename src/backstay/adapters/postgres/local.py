@@ -13,7 +13,7 @@ import json
 import os
 import secrets
 from collections.abc import Iterator
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import datetime
 from pathlib import Path
 from typing import BinaryIO, cast
@@ -21,9 +21,9 @@ from typing import BinaryIO, cast
 from psycopg import errors
 
 from backstay.adapters.postgres import catalogue
-from backstay.adapters.postgres.answers import ask_within
 from backstay.adapters.postgres.control import whole_control
 from backstay.adapters.postgres.layout import Listing, LiveFile, bytes_entry, file_entry
+from backstay.adapters.postgres.newest import Newest
 from backstay.adapters.postgres.place import PostgresPlace
 from backstay.adapters.postgres.session import Connection, first_line, one, session
 from backstay.adapters.postgres.source import (
@@ -35,7 +35,7 @@ from backstay.adapters.postgres.source import (
     stored_words,
     tablespaces,
 )
-from backstay.errors import AccessDenied, BackstayError, SourceUnsuitable
+from backstay.errors import AccessDenied, SourceUnsuitable
 from backstay.lsn import Lsn, lsn, say_lsn, segments, wrong_with_segment
 from backstay.ports import Clock, Cutter, Entry, Kind, PointWriter, Progress, Sealing, Taken, Vanished, unwatched
 from backstay.values import LineageId, count
@@ -105,31 +105,38 @@ class Taking:
             data = self.place.data or source.data
             slot = self._hold_wal(db)
             self._prove_directory(db, data, source, slot)
-            timeline = _timeline(db)
+            timeline = None if source.standby else _timeline(db)
             before = catalogue.survey(db)
-            watch = Watch(self.progress, _expected_bytes(db))
+            newest = Newest(db, self.place, self.clock, standby=source.standby)
+            watch = Watch(self.progress, expected_bytes(db))
             _start_backup(db, source)
             listing = Listing(data, source.block_bytes, source.tablespaces)
             self.into.add(listing.entries(), watch)
             watch.next()
             self._add_configuration(db, source)
             after = catalogue.survey(db)
-            newest, newest_source = self._newest(db)
+            # Before the stop, so that what it says is surely in the point.
+            newest.ask()
             # Last of the files, and whole: recovery takes from it how far it has to go at least.
             self.into.add([_control_entry(data, self.clock.now())], unwatched)
             label = _stop_backup(db, source)
-            self._refuse_change(db, source, timeline, label)
+            if source.standby:
+                # It had replayed more than its files need: that is in its pg_wal, and comes along.
+                label = replace(label, stop=Lsn(max(label.stop, newest.last_place())))
+            _refuse_other_timeline(db, timeline, label)
+            refuse_change(db, source)
             self._add_labels(label)
             self._add_wal(data, source, label, watch)
-            self.said += listing.noted
-        about = source.about() | catalogue.stored(before, after) | _about(label, data, source)
+            self.said += [*listing.noted, *newest.said]
+        about = source.about() | catalogue.stored(before, after) | about_point(label, source, data) | _about_here(data)
+        moment, moment_source = newest.until(label.stop)
         sealing = Sealing(
-            lineage=LineageId(f"pg-{source.system}-{timeline}"),
+            lineage=LineageId(f"pg-{source.system}-{label.timeline}"),
             way="local",
             began=began,
             ended=self.clock.now(),
-            newest=newest,
-            newest_source=newest_source,
+            newest=moment,
+            newest_source=moment_source,
             about=about,
         )
         return Taken(sealing, tuple(self.said))
@@ -186,36 +193,7 @@ class Taking:
         if found:
             self.into.add([Entry("config", Kind.FOLDER, 0o700, self.clock.now()), *found], unwatched)
 
-    def _newest(self, db: Connection) -> tuple[datetime, str]:
-        """Asked before the stop, so that what it says is surely in the point. Raises what the question raises."""
-        # The server's clock first: whatever was committed before this moment is in the point.
-        (moment,) = one(db, "SELECT clock_timestamp()")
-        if self.place.newest is not None:
-            try:
-                answer = ask_within(db, self.place.newest, self.place.patience)
-            except BackstayError as error:
-                if db.closed:
-                    raise
-                self.said.append(
-                    f"the component's question for its newest moment failed: {error.message}: {error.detail}"
-                )
-                answer = None
-            if isinstance(answer, datetime):
-                return answer, "the component's own question"
-        return moment, "the server's clock right before the backup ended"
-
     # ── after ──
-
-    def _refuse_change(self, db: Connection, source: Source, timeline: int, label: Label) -> None:
-        if label.timeline != timeline or _timeline(db) != timeline:
-            raise SourceUnsuitable("the server changed its timeline while the backup ran", hint="take the point again")
-        spaces = {(space.oid, space.location) for space in tablespaces(db)}
-        if spaces != {(space.oid, space.location) for space in source.tablespaces}:
-            raise SourceUnsuitable(
-                "a tablespace was made or dropped while the backup ran",
-                detail="replaying that would touch the original folder, also on a drill",
-                hint="take the point again",
-            )
 
     def _add_labels(self, label: Label) -> None:
         now = self.clock.now()
@@ -229,6 +207,25 @@ class Taking:
         self.into.add(list(wal.entries()), watch)
         wal.check()
         self.said.append(f"{count(wal.number, 'segment')} of WAL, {say_lsn(label.start)} to {say_lsn(label.stop)}")
+
+
+def _refuse_other_timeline(db: Connection, timeline: int | None, label: Label) -> None:
+    """`timeline`: of the primary before the backup; None: a standby, which the server itself watches (a promotion
+    invalidates the backup), and which must still be one."""
+    still = None if one(db, "SELECT pg_is_in_recovery()")[0] else _timeline(db)
+    if still != timeline or (timeline is not None and label.timeline != timeline):
+        raise SourceUnsuitable("the server changed its timeline while the backup ran", hint="take the point again")
+
+
+def refuse_change(db: Connection, source: Source) -> None:
+    """Raises SourceUnsuitable when there are other tablespaces than before."""
+    spaces = {(space.oid, space.location) for space in tablespaces(db)}
+    if spaces != {(space.oid, space.location) for space in source.tablespaces}:
+        raise SourceUnsuitable(
+            "a tablespace was made or dropped while the backup ran",
+            detail="replaying that would touch the original folder, also on a drill",
+            hint="take the point again",
+        )
 
 
 def _timeline(db: Connection) -> int:
@@ -246,7 +243,7 @@ def _same_start(db: Connection, data: Path) -> bool:
         return False
 
 
-def _expected_bytes(db: Connection) -> int:
+def expected_bytes(db: Connection) -> int:
     (size,) = one(db, "SELECT coalesce(sum(pg_tablespace_size(oid)), 0)::bigint FROM pg_tablespace")
     return int(size)
 
@@ -273,18 +270,22 @@ def _control_entry(data: Path, now: datetime) -> Entry:
     )
 
 
-def _about(label: Label, data: Path, source: Source) -> dict[str, str]:
-    owner = data.stat()
+def about_point(label: Label, source: Source, data: Path) -> dict[str, str]:
+    """Notes for every point that is made of files. `data`: where they were."""
     spaces = [{"oid": s.oid, "location": s.location, "size_bytes": s.size_bytes} for s in source.tablespaces]
     return {
         "timeline": str(label.timeline),
         "start_lsn": say_lsn(label.start),
         "stop_lsn": say_lsn(label.stop),
-        "options": stored_words(started_with(data)),
-        "owner": f"{owner.st_uid}:{owner.st_gid}",
         "tablespaces": json.dumps(spaces, separators=(",", ":")),
         "data": str(data),
+        **({"standby": "yes"} if source.standby else {}),
     }
+
+
+def _about_here(data: Path) -> dict[str, str]:
+    owner = data.stat()
+    return {"options": stored_words(started_with(data)), "owner": f"{owner.st_uid}:{owner.st_gid}"}
 
 
 @dataclass(slots=True)

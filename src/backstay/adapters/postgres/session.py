@@ -108,7 +108,7 @@ def connect(dsn: str, *, dbname: str | None = None, within_s: int | None = None)
     try:
         connection = psycopg.connect(autocommit=True, **words)  # pyright: ignore[reportArgumentType]
     except psycopg.OperationalError as error:
-        raise _refused(error, str(words.get("password", "")), dsn) from None
+        raise refused(error, str(words.get("password", "")), dsn) from None
     try:
         settle(connection)
     except BaseException:
@@ -190,7 +190,7 @@ def one(connection: Connection, query: str, *values: object) -> TupleRow:
     return found
 
 
-def _refused(error: psycopg.OperationalError, password: str, dsn: str) -> BackstayError:
+def refused(error: psycopg.OperationalError, password: str, dsn: str) -> BackstayError:
     said = " ".join(str(error).split())
     if len(password) >= 3:
         said = said.replace(password, "***")

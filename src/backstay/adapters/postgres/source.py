@@ -5,7 +5,7 @@ import os
 import shlex
 from collections.abc import Mapping
 from dataclasses import dataclass
-from pathlib import Path
+from pathlib import Path, PurePosixPath
 from typing import assert_never
 
 import psycopg
@@ -15,6 +15,9 @@ from backstay.adapters.postgres.place import PostgresPlace
 from backstay.adapters.postgres.session import Connection, one, rows, spoken
 from backstay.errors import BackstayError, SourceUnsuitable
 from backstay.plan import PostgresWay
+
+STREAM_SINCE = 15
+"""Since then one COPY carries everything, with the kind of each message in its first byte."""
 
 _DATABASE = """
 SELECT d.datname, pg_encoding_to_char(d.encoding), d.datcollate, d.datctype, pg_get_userbyid(d.datdba), to_jsonb(d)
@@ -38,6 +41,7 @@ _SETTINGS = (
     "ssl_cert_file",
     "ssl_key_file",
     "ssl_ca_file",
+    "summarize_wal",
 )
 
 
@@ -62,6 +66,10 @@ class Source:
     @property
     def major(self) -> int:
         return int(self.settings["server_version_num"]) // 10000
+
+    def holds(self, path: str) -> bool:
+        """Whether a path of the server's lies in its data directory, by its name alone: it may be another machine."""
+        return PurePosixPath(path).is_relative_to(PurePosixPath(self.settings["data_directory"]))
 
     def about(self) -> dict[str, str]:
         """Notes for the point."""
@@ -128,34 +136,50 @@ def tablespaces(connection: Connection) -> tuple[Tablespace, ...]:
 
 
 def choose_way(place: PostgresPlace, connection: Connection) -> tuple[PostgresWay, str]:
-    """`local` where everything that it needs is there, else `logical`; with the reason, in one sentence."""
+    """`local` where the files are here, `stream` where the server sends them, else `logical`; with the reason, in one
+    sentence."""
     match place.way:
         case PostgresWay.LOCAL | PostgresWay.LOGICAL:
             return place.way, f"the plan says `way: {place.way.value}`"
-        case PostgresWay.STREAM | PostgresWay.MANAGED:
+        case PostgresWay.STREAM:
+            if (reason := why_not_stream(place, connection)) is not None:
+                raise SourceUnsuitable(
+                    "the server does not give a base backup", detail=reason, hint="use `way: auto`, local or logical"
+                )
+            return place.way, "the plan says `way: stream`"
+        case PostgresWay.MANAGED:
             raise SourceUnsuitable(
                 f"`way: {place.way.value}` is not there yet in this version",
-                hint="use local, logical or auto",
+                hint="use local, stream, logical or auto",
             )
         case PostgresWay.AUTO:
             reason = why_not_local(place, connection)
             if reason is None:
                 return PostgresWay.LOCAL, "taken by reading the data directory: it is on this machine, and we may"
-            return PostgresWay.LOGICAL, f"taken as a logical dump of one database, because {reason}"
+            nor = why_not_stream(place, connection)
+            if nor is None:
+                return PostgresWay.STREAM, f"taken by replication, because {reason}"
+            both = reason if reason == nor else f"{reason}, and {nor}"
+            return PostgresWay.LOGICAL, f"taken as a logical dump of one database, because {both}"
         case _:
             assert_never(place.way)
+
+
+def _why_no_files(connection: Connection) -> str | None:
+    """What makes every copy of the files unsound, whoever makes it."""
+    if one(connection, "SELECT current_setting('wal_level')")[0] == "minimal":
+        return "the server has wal_level = minimal"
+    if one(connection, "SELECT current_setting('fsync')")[0] == "off":
+        return "the server has fsync = off"
+    return None
 
 
 def why_not_local(place: PostgresPlace, connection: Connection) -> str | None:
     """None when nothing is in the way."""
     try:
         with spoken():
-            if one(connection, "SELECT pg_is_in_recovery()")[0]:
-                return "the server is a standby"
-            if one(connection, "SELECT current_setting('wal_level')")[0] == "minimal":
-                return "the server has wal_level = minimal"
-            if one(connection, "SELECT current_setting('fsync')")[0] == "off":
-                return "the server has fsync = off"
+            if (reason := _why_no_files(connection)) is not None:
+                return reason
             directory = rows(connection, "SELECT setting FROM pg_settings WHERE name = 'data_directory'")
             if not directory:
                 return "the role may not ask where the data directory is (pg_read_all_settings)"
@@ -174,13 +198,31 @@ def why_not_local(place: PostgresPlace, connection: Connection) -> str | None:
     return None
 
 
+def why_not_stream(place: PostgresPlace, connection: Connection) -> str | None:
+    """None when nothing is in the way: the server was asked, over the protocol itself."""
+    from backstay.adapters.postgres.wire import replicating
+
+    major = connection.info.server_version // 10000
+    if major < STREAM_SINCE:
+        return f"PostgreSQL {major} speaks an older protocol for base backups, which this version does not"
+    try:
+        with spoken():
+            if (reason := _why_no_files(connection)) is not None:
+                return reason
+            if not one(connection, "SELECT rolreplication OR rolsuper FROM pg_roles WHERE rolname = current_user")[0]:
+                return "the role may not replicate (REPLICATION)"
+            seen = "pg_has_role('pg_read_all_settings', 'USAGE') AND pg_has_role('pg_read_all_stats', 'USAGE')"
+            if not one(connection, f"SELECT {seen}")[0]:
+                return "the role may not see settings and sizes (pg_monitor)"
+        with replicating(place.dsn) as line:
+            line.command("IDENTIFY_SYSTEM")
+    except BackstayError as error:
+        return f"the server gives no replication connection ({error.detail or error.message})"
+    return None
+
+
 def refuse_unsuitable(source: Source) -> list[str]:
     """Settings with which no physical point is sound raise SourceUnsuitable; what is merely odd is returned."""
-    if source.standby:
-        raise SourceUnsuitable(
-            "the server is a standby, and files of a standby cannot be taken yet",
-            hint="point the plan at the primary, or set `way: logical`",
-        )
     if source.settings.get("wal_level") == "minimal":
         raise SourceUnsuitable(
             "the server writes too little WAL for a backup of its files (wal_level = minimal)",
@@ -191,9 +233,16 @@ def refuse_unsuitable(source: Source) -> list[str]:
             "the server runs with fsync = off: after a crash its files may be corrupt, and so may every point",
             hint="set fsync = on, or set `way: logical`",
         )
+    for space in source.tablespaces:
+        if not space.location.startswith("/") or source.holds(space.location):
+            raise SourceUnsuitable(
+                f"tablespace {space.oid} of this server cannot be backed up as files",
+                detail=f"its location {space.location} is inside the data directory",
+                hint="move it to a folder of its own outside the data directory, or set `way: logical`",
+            )
     if source.settings.get("full_page_writes") == "off":
         return ["full_page_writes is off; PostgreSQL turns it on while a backup runs (manual, Continuous Archiving)"]
-    return []
+    return ["taken of a standby: it has what the primary had sent it"] if source.standby else []
 
 
 def started_with(data: Path) -> tuple[str, ...]:
@@ -229,8 +278,9 @@ def read_words(text: str) -> list[str]:
     return [str(word) for word in found] if isinstance(found, list) else []  # pyright: ignore[reportUnknownVariableType, reportUnknownArgumentType]
 
 
-def outside(source: Source, connection: Connection) -> list[Path]:
-    """Configuration that lives outside the data directory (Debian's /etc/postgresql), keys and certificates too."""
+def named_outside(source: Source, connection: Connection) -> list[Path]:
+    """Configuration that lives outside the data directory (Debian's /etc/postgresql), keys and certificates too: as the
+    server names it, wherever it runs."""
     named = [source.settings.get(key, "") for key in ("config_file", "hba_file", "ident_file")]
     named += [source.settings.get(key, "") for key in ("ssl_cert_file", "ssl_key_file", "ssl_ca_file")]
     try:
@@ -239,5 +289,10 @@ def outside(source: Source, connection: Connection) -> list[Path]:
         if connection.closed:
             raise
     paths = {source.data / name for name in named if name and name != "None"}
+    return sorted(path for path in paths if not source.holds(str(path)))
+
+
+def outside(source: Source, connection: Connection) -> list[Path]:
+    """The same on this machine, where links can be followed: what only seems to be outside is not."""
     home = source.data.resolve()
-    return sorted(path for path in paths if not path.resolve().is_relative_to(home))
+    return [path for path in named_outside(source, connection) if not path.resolve().is_relative_to(home)]
