@@ -17,7 +17,9 @@ from zoneinfo import ZoneInfo
 
 from backstay.facts import Hold, Point, Refuted
 from backstay.history import active_holds, taken_order
+from backstay.lsn import Lsn
 from backstay.plan import Component, Keep, VaultPlace
+from backstay.reach import Base, Stretch
 from backstay.values import PointId, say_moment, say_span
 from backstay.verify import Candidates, Chosen, barred, choose, decisive
 
@@ -154,3 +156,15 @@ def _in_force(hold: Hold, now: datetime) -> bool:
 def _say_hold(hold: Hold) -> str:
     until = f" until {say_moment(hold.until)}" if hold.until else ""
     return f"held ({hold.kind}) by {hold.by}{until}: {hold.reason}"
+
+
+# ── the log ──────────────────────────────────────────────────────────────────────────────────────
+
+
+def log_let_go(stretches: Iterable[Stretch], bases: Iterable[Base]) -> tuple[Stretch, ...]:
+    """Log that no kept point needs: what ends before the oldest point of its cluster begins. Positions in the log only
+    grow, on every timeline. Log of a cluster that no point is kept of stays: nobody knows what it is for."""
+    begins: dict[int, Lsn] = {}
+    for base in bases:
+        begins[base.system] = min(base.start, begins.get(base.system, base.start))
+    return tuple(one for one in stretches if one.system in begins and one.end <= begins[one.system])

@@ -424,3 +424,45 @@ def test_what_is_no_source_of_log_is_refused_before_anything(shop: Server) -> No
     big = typed("wal", "receive", "--size", "1GiB")
     assert (big.returncode, "1 byte to 60 MiB" in big.stderr) == (2, True)
     assert not Path("local/wal").exists()
+
+
+def test_log_is_copied_checked_and_repaired_like_points(shop: Server, tmp_path: Path) -> None:
+    plan = (tmp_path / "backstay.yaml").read_text()
+    plan = plan.replace(
+        "  local: {url: ./local, keep: 30d}\n", "  local: {url: ./local, keep: 30d}\n  other: {url: ./other}\n"
+    )
+    (tmp_path / "backstay.yaml").write_text(plan)
+    assert typed("init").returncode == 0
+    assert typed("backup", "database").returncode == 0
+    written(shop)
+    assert typed("wal", "receive", "--once").returncode == 0
+    here, there = (
+        sorted(one.relative_to(vault) for one in Path(vault).glob("wal/*/*/*")) for vault in ("local", "other")
+    )
+    assert here == there
+    assert here
+
+    for one in there:
+        (Path("other") / one).unlink()
+    copied = typed("vault", "copy", "--json")
+    assert copied.returncode == 0, copied.stderr
+    (told,) = json.loads(copied.stdout)["log"]
+    assert (told["from"], told["to"], told["objects"]) == ("local", "other", len(here))
+
+    hurt = Path("local") / here[-1]
+    sound = hurt.read_bytes()
+    hurt.write_bytes(sound[:-9] + bytes([sound[-9] ^ 1]) + sound[-8:])
+    assert str(here[-1]) not in typed("vault", "check", "local").stdout, "its front is whole, and nobody asked for more"
+    checked = typed("vault", "check", "local", "--read-data")
+    assert (checked.returncode, str(here[-1]) in checked.stdout) == (77, True), checked.stdout
+    repaired = typed("vault", "repair", "local", "--read-data")
+    assert f"{here[-1]} replaced by the copy of other" in repaired.stdout, repaired.stdout
+    assert str(here[-1]) not in typed("vault", "check", "local", "--read-data").stdout
+    (Path("local") / here[-1]).unlink()
+    repaired = typed("vault", "repair", "local")
+    assert "1 missing object of log brought back, from other" in repaired.stdout
+
+    let_go = typed("retain", "--yes", "--json")
+    assert let_go.returncode == 0, let_go.stderr
+    assert all(one["log"]["objects"] == 0 for one in json.loads(let_go.stdout)["done"])
+    assert sorted(one.relative_to("local") for one in Path("local").glob("wal/*/*/*")) == here

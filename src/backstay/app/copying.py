@@ -30,9 +30,13 @@ from backstay.facts import Point, PointCopied, RoutineBegan, RoutineFailed
 from backstay.history import History
 from backstay.plan import Component
 from backstay.ports import Acting, Progress
+from backstay.reach import base_of
+from backstay.retain import log_let_go
 from backstay.values import ComponentName, PointId, VaultName
 from backstay.vault import Repository
 from backstay.vault.copying import copy_beside, copy_point, is_there
+from backstay.vault.logs import Brought
+from backstay.vault.logs import copy_log as bring_log
 
 Screen = Callable[[str], AbstractContextManager[Progress]]
 
@@ -117,6 +121,50 @@ def _fill(home: Home, component: Component, to: VaultName, wanted: Wanted, scree
         with suppress(BackstayError):  # they follow with the next copy
             copy_beside(home.vault(source), home.vault(to), component.name)
     return moved
+
+
+# ── the log ──────────────────────────────────────────────────────────────────────────────────────
+
+
+@dataclass(frozen=True, slots=True)
+class LogMoved:
+    """The write-ahead log of one component that one vault lacked."""
+
+    component: ComponentName
+    to: VaultName
+    source: VaultName
+    result: Brought | BackstayError
+
+    @property
+    def error(self) -> BackstayError | None:
+        return self.result if isinstance(self.result, BackstayError) else None
+
+
+def copy_log(home: Home, components: Sequence[Component], wanted: Wanted) -> list[LogMoved]:
+    """Into each vault that has physical points: what another one has of the log behind the oldest of them. Where
+    nothing was lacking, nothing is said."""
+    moved: list[LogMoved] = []
+    for component in components:
+        # Of one that cannot be opened, `copy` has said so.
+        vaults = [name for name in home.plan.vaults_of(component) if name not in home.closed]
+        for to in vaults if wanted.point is None else ():
+            for source in _sources(vaults, to, wanted) if wanted.to in (None, to) else ():
+                try:
+                    one = LogMoved(component.name, to, source, _bring_log(home, component, to, source))
+                except BackstayError as error:
+                    one = LogMoved(component.name, to, source, error)
+                if one.error is not None or one.result != Brought():
+                    moved.append(one)
+    return moved
+
+
+def _bring_log(home: Home, component: Component, to: VaultName, source: VaultName) -> Brought:
+    target, other = home.vault(to), home.vault(source)
+    bases = [base for point in target.survey(component.name)[0] if (base := base_of(point)) is not None]
+    systems = sorted({base.system for base in bases})
+    stretches = [one for system in systems for one in other.wal.stretches(system)]
+    unneeded = set(log_let_go(stretches, bases))
+    return bring_log(other, target, [one for one in stretches if one not in unneeded], systems)
 
 
 def beside(home: Home, component: ComponentName, source: VaultName) -> None:

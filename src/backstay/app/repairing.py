@@ -10,11 +10,14 @@ from backstay.app.checking import Checked, Screen, conclude, ledger_of, say_rebu
 from backstay.app.home import Home
 from backstay.errors import BackstayError, Damaged, ObjectMissing, WrongKey
 from backstay.ports import Key, Kind
+from backstay.reach import base_of
+from backstay.retain import log_let_go
 from backstay.values import PointId, VaultName, count, listed
 from backstay.vault import Repository
 from backstay.vault.checks import Asked, Finding, PointSeen, Weight
 from backstay.vault.foundation import mend_foundation
 from backstay.vault.healing import Healed, Healing
+from backstay.vault.logs import copy_log
 from backstay.vault.replacing import Replaced, finish, replace
 
 
@@ -60,6 +63,7 @@ def repair(home: Home, name: str, sources: Sequence[str], screen: Screen, *, rea
             # A proof saw the damage, and no check: in which packs it is, only reading them can tell.
             lines.append(f"{listed(unreadable)} cannot be read, and no check has found why: every byte is read")
             asked = Asked(100)
+        lines += _log_brought(mended, others)
         weights = {weight: sum(one.weight is weight for one in healing.findings) for weight in Weight}
         checked = conclude(home, mended, looked, weights, said)
     home.seal()
@@ -95,6 +99,22 @@ def _opened(home: Home, target: VaultName, others: Sequence[Repository], lines: 
         lines += [f"✔ {target}: {said}" for said in mended]
         home.reopen()
     return home.vault(target)
+
+
+def _log_brought(mended: Repository, others: Sequence[Repository]) -> Iterator[str]:
+    """What the vault lacks of the log behind its oldest points, as `vault copy` brings it."""
+    bases = [base for point in mended.survey()[0] if (base := base_of(point)) is not None]
+    systems = sorted({base.system for base in bases})
+    for other in others:
+        try:
+            there = [one for system in systems for one in other.wal.stretches(system)]
+            wanted = set(there) - set(log_let_go(there, bases))
+            brought = copy_log(other, mended, [one for one in there if one in wanted], systems)
+        except BackstayError as error:
+            yield f"✘ the log could not be compared with that of {other.name}: {error.message}"
+            continue
+        if brought.objects:
+            yield f"✔ {count(brought.objects, 'missing object')} of log brought back, from {other.name}"
 
 
 def _damaged_boxes(findings: Sequence[Finding]) -> Iterator[Key]:

@@ -6,7 +6,7 @@ before it is deleted; then delete what no point needs any more.
 
 from collections.abc import Callable, Iterable, Sequence
 from contextlib import AbstractContextManager
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from functools import partial
 from operator import eq
 
@@ -19,8 +19,11 @@ from backstay.facts import Fact, Hold, HoldPlaced, Point, PointEnded
 from backstay.history import History, active_holds
 from backstay.plan import Choose, Component
 from backstay.ports import Progress
-from backstay.retain import Expires, Kept, clocks_apart, decide, policy_of
+from backstay.reach import base_of
+from backstay.retain import Expires, Kept, clocks_apart, decide, log_let_go, policy_of
 from backstay.values import ComponentName, PersonName, PointId, VaultName
+from backstay.vault import Repository
+from backstay.vault.logs import LetGo, let_go
 from backstay.vault.pruning import Pruned, Rules, prune
 from backstay.verify import candidates
 
@@ -50,6 +53,8 @@ class Done:
     locked: tuple[PointId, ...] = ()
     """Points whose lock in the store forbids to delete them yet."""
     pruned: Pruned | None = None
+    log: LetGo = field(default_factory=LetGo)
+    """Of the write-ahead log."""
     error: BackstayError | None = None
 
 
@@ -146,9 +151,21 @@ def _carry_out(home: Home, shelf: Shelf, by: str, pause: Callable[[], bool], rul
                 ended.append(expiring.point.id)
             except ObjectLocked:
                 locked.append(expiring.point.id)
-        return Done(shelf, tuple(ended), tuple(locked), prune(vault, shelf.component, pause, rules))
+        pruned = prune(vault, shelf.component, pause, rules)
+        return Done(shelf, tuple(ended), tuple(locked), pruned, _let_log_go(vault, shelf.component))
     except BackstayError as error:
         return Done(shelf, tuple(ended), tuple(locked), error=error)
+
+
+def _let_log_go(vault: Repository, component: ComponentName) -> LetGo:
+    """Of the clusters that the component has points of. Points of other components may be of the same cluster, and one
+    that cannot be opened could be of any: then nothing goes."""
+    points, damaged = vault.survey()
+    if damaged:
+        return LetGo()
+    bases = [base for point in points if (base := base_of(point)) is not None]
+    systems = {base.system for base in bases if base.component == component}
+    return let_go(vault, log_let_go((one for system in systems for one in vault.wal.stretches(system)), bases))
 
 
 def _write_down(home: Home, shelf: Shelf, expiring: Expires, by: str) -> None:

@@ -10,7 +10,7 @@ from cyclopts import Parameter
 from backstay.cli.options import HERE, Common
 
 if TYPE_CHECKING:
-    from backstay.app.copying import Moved
+    from backstay.app.copying import LogMoved, Moved
     from backstay.cli.printing import Page
     from backstay.ports import Progress
 
@@ -67,23 +67,46 @@ def copy(
     def screen(title: str) -> "AbstractContextManager[Progress]":
         return work_screen(page, home.clock.elapsed, title)
 
+    log: list[LogMoved] = []
     if outside:
         moved = bringing.bring(home, chosen, bringing.Outside(outside, from_key), wanted, screen)
     else:
-        moved = copying.copy(home, chosen, wanted, screen)
+        moved, log = copying.copy(home, chosen, wanted, screen), copying.copy_log(home, chosen, wanted)
     home.seal()
-    _done(page, moved, alone=len(home.plan.vaults) < 2 and not outside)
+    _done(page, moved, log, alone=len(home.plan.vaults) < 2 and not outside)
 
 
-def _done(page: "Page", moved: "Sequence[Moved]", *, alone: bool) -> None:
+def _done(page: "Page", moved: "Sequence[Moved]", log: "Sequence[LogMoved]", *, alone: bool) -> None:
     from backstay.cli.printing import Failed
 
     say_copies(page, moved)
-    if not moved:
+    say_log(page, log)
+    if not moved and not log:
         page.say("the plan has one vault: there is no other" if alone else "nothing is lacking")
-    page.done({"copies": [told(one) for one in moved]})
-    if codes := [one.error.code for one in moved if one.error is not None]:
+    page.done({"copies": [told(one) for one in moved], "log": [told_log(one) for one in log]})
+    if codes := [one.error.code for one in (*moved, *log) if one.error is not None]:
         raise Failed(codes[0])
+
+
+def say_log(page: "Page", moved: "Sequence[LogMoved]") -> None:
+    from backstay.errors import BackstayError
+    from backstay.values import count, say_size
+
+    for one in moved:
+        if isinstance(one.result, BackstayError):
+            page.say(f"✘ {one.component}: no log could be copied into {one.to}: {one.result}", "bold red")
+            continue
+        done = f"{count(one.result.objects, 'object')} of log ({say_size(one.result.moved_bytes)})"
+        page.say(f"✔ {one.component}: {done} copied from {one.source} to {one.to}")
+
+
+def told_log(one: "LogMoved") -> dict[str, object]:
+    from backstay.errors import BackstayError
+
+    found: dict[str, object] = {"component": one.component, "from": one.source, "to": one.to}
+    if isinstance(one.result, BackstayError):
+        return found | {"code": one.result.code, "error": one.result.message}
+    return found | {"objects": one.result.objects, "bytes": one.result.moved_bytes}
 
 
 def say_copies(page: "Page", moved: "Sequence[Moved]") -> None:

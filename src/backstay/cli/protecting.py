@@ -49,7 +49,7 @@ def backup(
         Copy into the other vaults. Without it, `backstay vault copy` does so later.
     """
     from backstay.app import copying, protecting
-    from backstay.cli.copies import say_copies, told
+    from backstay.cli.copies import say_copies, say_log, told, told_log
     from backstay.cli.printing import Failed, Page
     from backstay.errors import NotCopied
 
@@ -61,14 +61,18 @@ def backup(
     if not came:
         page.say("nothing is due")
     moved: list[copying.Moved] = []
+    log: list[copying.LogMoved] = []
     if copy:
         chosen = protecting.chosen(home, components)
         moved = copying.copy(home, chosen, copying.Wanted(), lambda title: work_screen(page, home.clock.elapsed, title))
+        log = copying.copy_log(home, chosen, copying.Wanted())
         home.seal()
     say_copies(page, moved)
-    page.done({"backups": [_told(one) for one in came], "copies": [told(one) for one in moved]})
+    say_log(page, log)
+    copies, logs = [told(one) for one in moved], [told_log(one) for one in log]
+    page.done({"backups": [_told(one) for one in came], "copies": copies, "log": logs})
     _fail_if_any(came)
-    if any(one.error for one in moved) or any(one.passed_over for one in came):
+    if any(one.error for one in (*moved, *log)) or any(one.passed_over for one in came):
         raise Failed(NotCopied.code)
 
 

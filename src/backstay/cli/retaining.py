@@ -215,6 +215,11 @@ def _say_done(page: "Page", one: "Done") -> None:
         f"✔ {where}: {ended}; {count(did.deleted, 'pack')} deleted ({say_size(did.deleted_bytes)}), "
         f"{did.moved} moved ({say_size(did.moved_bytes)} written); {say_size(did.present_bytes)} are kept"
     )
+    if one.log.objects:
+        freed = say_size(one.log.freed_bytes)
+        page.say(f"  {count(one.log.objects, 'object')} of log deleted ({freed}): no kept point needs them")
+    if one.log.locked:
+        page.say(f"  {count(one.log.locked, 'object')} of log left: a lock forbids to delete them yet")
     if did.waits:
         backups = count(len(did.waits), "backup")
         marked = count(did.marked, "pack")
@@ -247,5 +252,6 @@ def _told_done(one: "Done") -> dict[str, object]:
         "ended": list(one.ended),
         "locked": list(one.locked),
         "pruned": plain(one.pruned),
+        "log": plain(one.log),
         "error": one.error.message if one.error else None,
     }

@@ -26,6 +26,7 @@ from backstay.vault.epochs import examine
 from backstay.vault.frames import What
 from backstay.vault.index import newest
 from backstay.vault.ledger import Ledger, Readings
+from backstay.vault.logs import look_at_log
 from backstay.vault.opening import read_header
 from backstay.vault.packreading import PackSeen, look_at
 from backstay.vault.repository import Repository, Sealed
@@ -117,6 +118,7 @@ class Examination:
             yield from self._covers()
             yield from self._statements()
             yield from self._boxes(threads)
+            yield from self._log(threads)
             yield from self._packs(threads)
             needed: set[Key] = set()
             with closing(Known()) as known:
@@ -188,6 +190,22 @@ class Examination:
                 return listed.key, None  # letters are for readers: whether it is sound, one of them can tell
             return listed.key, error
         return listed.key, None
+
+    def _log(self, threads: ThreadPoolExecutor) -> Iterator[Finding]:
+        """Of the log every front is looked at; all of it is read where every byte was asked for. What is missing is no
+        damage: `wal status` names gaps."""
+        blind = dict[str, int]()
+        for one in look_at_log(self.vault, threads, self.asked.percent >= 100):
+            self.objects += 1
+            self.read_bytes += one.read_bytes
+            if one.stranger:
+                yield Finding(one.key, "a stranger's file: nothing of ours has such a name", weight=Weight.NOTE)
+            elif isinstance(one.error, WrongKey):
+                blind[one.error.message] = blind.get(one.error.message, 0) + 1
+            elif one.error is not None:
+                yield Finding(one.key, one.error.message)
+        for why, number in blind.items():
+            yield Finding(names.WAL, f"{why} ({number} objects)", weight=Weight.UNKNOWN)
 
     # ── packs ──
 

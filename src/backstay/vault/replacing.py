@@ -19,9 +19,10 @@ from backstay.vault import names
 from backstay.vault.boxes import open_box
 from backstay.vault.codec import hex_of, pack_json, text_of, unpack_json
 from backstay.vault.keys import Opened
+from backstay.vault.logs import sound_log
 from backstay.vault.repository import Repository
 
-SAME = ("points/", "proofs/", "holds/", "notes/", "reserved/")
+SAME = ("points/", "proofs/", "holds/", "notes/", "reserved/", names.WAL)
 _INTENT = "repair/"
 _SPOILT = (Damaged, ObjectMissing, WrongKey, ValueError)
 
@@ -39,6 +40,9 @@ def replace(vault: Repository, others: Sequence[Repository], damaged: Iterable[K
     """Each of `damaged` that some other vault has, sound. Raises StoreUnreachable, AccessDenied."""
     for key in damaged:
         if not key.startswith(SAME):
+            continue
+        if names.is_stretch(key):
+            yield _replace_log(vault, others, key)
             continue
         source = next((one for one in others if _good(vault.opened, one.store, key) is not None), None)
         if source is None:
@@ -76,6 +80,23 @@ def _replace(vault: Repository, key: Key, data: bytes, source: str) -> Replaced:
     _drop(vault, intent)
     vault.forget(key)
     return Replaced(key, source)
+
+
+def _replace_log(vault: Repository, others: Sequence[Repository], key: Key) -> Replaced:
+    """No note is laid by: should we be stopped between the two, the stretch is missing, and copying brings it."""
+    found = ((one, data) for one in others if (data := sound_log(one, key)) is not None)
+    source, data = next(found, (None, b""))
+    if source is None:
+        return Replaced(key, why="no other vault at hand has it")
+    locks = locking(vault.store)
+    if locks is not None and (until := locks.locked_until(key)) is not None:
+        return Replaced(key, why=f"it is locked until {say_moment(until)}, and cannot be replaced before")
+    try:
+        vault.store.delete(key)
+    except (ObjectLocked, AccessDenied) as error:
+        return Replaced(key, why=f"the store does not let it be replaced: {error.message}")
+    vault.store.put_if_absent(key, data)
+    return Replaced(key, source.name)
 
 
 def _drop(vault: Repository, intent: str) -> None:

@@ -19,7 +19,7 @@ from backstay.ports import Key, Label, Piece, Store
 from backstay.reach import Stretch
 from backstay.vault import firsts, names
 from backstay.vault.boxes import Box
-from backstay.vault.frames import cipher
+from backstay.vault.frames import Cipher, cipher
 from backstay.vault.keyring import Keyring
 from backstay.vault.keys import Opened
 from backstay.vault.opening import refuse_unless_may_sign
@@ -85,7 +85,7 @@ class WalLog:
     def _has_it(self, piece: Piece, ids: list[bytes], other: Stretch) -> bool:
         """Whether `other` is the very piece. Raises WalConflict; Damaged where it has its name, and cannot be told to
         have its bytes: what a server may forget has to be sure."""
-        key = _key(other)
+        key = key_of_stretch(other)
         try:
             front = self.front(key)
             if front.size_bytes != other.size_bytes:
@@ -145,12 +145,14 @@ class WalLog:
         return found
 
     def label(self, stretch: Stretch) -> Label:
-        return self.front(_key(stretch)).label
+        return self.front(key_of_stretch(stretch)).label
 
     def spans(self, system: int, timeline: int) -> Iterator[tuple[Stretch, datetime | None, datetime | None]]:
         with ThreadPoolExecutor(_ASKING, thread_name_prefix="backstay-log") as threads:
             stretches = self.stretches(system, timeline)
-            for stretch, front in zip(stretches, each(threads, self.front, map(_key, stretches), 2 * _ASKING)):
+            for stretch, front in zip(
+                stretches, each(threads, self.front, map(key_of_stretch, stretches), 2 * _ASKING)
+            ):
                 yield stretch, front.label.since, front.label.until
 
     # ── reading ──
@@ -180,31 +182,50 @@ class WalLog:
                 if begun:
                     return  # whoever called asks again, from where we got to
                 first = first or error
-                if firsts.pinned(self.store, _key(stretch)):
+                if firsts.pinned(self.store, key_of_stretch(stretch)):
                     waiting.insert(0, stretch)  # something was laid upon it
         assert first is not None, "somebody was asked"
         raise first
 
     def _pieces(self, stretch: Stretch, at: Lsn, end: Lsn) -> Iterator[bytes]:
         """What `stretch` has from `at` up to `end`, a frame at a time."""
-        key = _key(stretch)
+        key = key_of_stretch(stretch)
         whole = self.store.get(key, 0, _WHOLE) if stretch.size_bytes <= _WHOLE else b""
         front = self.front(key, whole)
-        try:
-            opener = cipher(self.opened, front.head)
-        except ValueError as error:
-            raise _damaged(key, str(error)) from None
+        opener = self._opener(front)
         for run in _runs([frame for frame in front.frames if frame.at < end and at < frame.at + frame.size]):
             first, size = run[0].offset, run[-1].offset + run[-1].length - run[0].offset
             data = whole[first : first + size] if whole else self.store.get(key, first, size)
             for frame in run:
-                try:
-                    plain = open_frame(self.opened, front, frame, opener, data[frame.offset - first :][: frame.length])
-                except ValueError as error:
-                    raise _damaged(key, f"{error}, from {say_lsn(frame.at)} on") from None
-                if why := _wrong(stretch.system, stretch.timeline, frame.at, plain, front.label.segment_bytes):
-                    raise _damaged(key, f"where the segment of {say_lsn(frame.at)} begins, {why}")
+                plain = self._opened_frame(front, frame, opener, data[frame.offset - first :][: frame.length])
                 yield plain[max(0, at - frame.at) : end - frame.at]
+
+    def _opener(self, front: Front) -> Cipher:
+        try:
+            return cipher(self.opened, front.head)
+        except ValueError as error:
+            raise _damaged(front.key, str(error)) from None
+
+    def _opened_frame(self, front: Front, frame: LogFrame, opener: Cipher, data: bytes) -> bytes:
+        """Raises Damaged, also where a segment does not begin as it should."""
+        try:
+            plain = open_frame(self.opened, front, frame, opener, data)
+        except ValueError as error:
+            raise _damaged(front.key, f"{error}, from {say_lsn(frame.at)} on") from None
+        system, timeline, _, _ = names.read_stretch(front.key)
+        if why := _wrong(system, timeline, frame.at, plain, front.label.segment_bytes):
+            raise _damaged(front.key, f"where the segment of {say_lsn(frame.at)} begins, {why}")
+        return plain
+
+    def verify(self, key: Key, data: bytes) -> None:
+        """That `data` is the whole object `key`, every frame of it. Raises Damaged; WrongKey for who may not read it,
+        when nothing else is wrong that can be seen without."""
+        front = self.front(key, data)
+        if front.size_bytes != len(data):
+            raise _damaged(key, f"it has {len(data)} bytes, not {front.size_bytes}")
+        opener = self._opener(front)
+        for frame in front.frames:
+            self._opened_frame(front, frame, opener, data[frame.offset :][: frame.length])
 
     def front(self, key: Key, data: bytes = b"") -> Front:
         """`data`: the object, as far as it was read. Raises Damaged, ObjectMissing, WrongKey."""
@@ -226,7 +247,7 @@ class WalLog:
             raise _damaged(key, str(error)) from None
 
 
-def _key(stretch: Stretch) -> Key:
+def key_of_stretch(stretch: Stretch) -> Key:
     return names.stretch(stretch.system, stretch.timeline, stretch.start, stretch.end)
 
 
