@@ -532,7 +532,7 @@ def test_typed_backup_copy_points_and_status_say_which_vault_has_what(ready: Sho
     assert point["vaults"] == {"local": "unproven", "off-site": "unproven"}
     assert "nothing is lacking" in typed(ready, "vault", "copy").stdout
     again = typed(ready, "vault", "copy", "--to", "off-site", "--json")
-    assert json.loads(again.stdout) == {"copies": []}
+    assert json.loads(again.stdout) == {"copies": [], "log": []}
 
 
 def test_typed_backup_with_a_vault_away_takes_the_point_and_exits_with_74(ready: Shop) -> None:
