@@ -107,6 +107,8 @@ class Proof:
     """Rows per table."""
     newest: datetime | None = None
     plan: Digest = Digest("")
+    canaries: Mapping[str, int] = field(default_factory=dict[str, int])
+    """The plan's numbers that must not go down, by name."""
 
     def result(self) -> Result:
         """Refuted by any failed check; else not verified by any that could not run, or by none at all."""
