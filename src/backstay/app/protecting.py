@@ -217,7 +217,7 @@ def prove(
     home.adopt("backstay")
     only = home.plan.vault(vault).name if vault is not None else None
     came: list[Came] = []
-    for found in _to_prove(home, names, point, only):
+    for found in _to_prove(home, names, point, only, tier):
         match found:
             case _Nothing(component, why):
                 came.append(Came(component.name, only, why))
@@ -249,9 +249,16 @@ class _Nothing:
     why: BackstayError
 
 
-def _to_prove(home: Home, names: Sequence[str], point: str | None, only: VaultName | None) -> list[_Found | _Nothing]:
+def _to_prove(
+    home: Home, names: Sequence[str], point: str | None, only: VaultName | None, tier: Tier
+) -> list[_Found | _Nothing]:
     if point is not None:
         vault, found = find_point(home, PointId(point), only)
+        if found.is_evidence and tier != "bytes":
+            raise NotSupported(
+                f"{found.id} is evidence: a damaged state, captured as it was, and nothing is proved by restoring it",
+                hint="read its bytes with --tier bytes; lay it down with `backstay restore`",
+            )
         return [_Found(home.plan.component(found.component), vault, found)]
     work: list[_Found | _Nothing] = []
     for component in chosen(home, names):
@@ -274,7 +281,7 @@ def _newest_in(home: Home, component: Component, vaults: Sequence[VaultName]) ->
             troubles.append(_Nothing(component, error))
             continue
         troubles += [_Nothing(component, error) for error in damaged[-1:]]
-        newest = max(sound, key=taken_order, default=None)
+        newest = max((point for point in sound if not point.is_evidence), key=taken_order, default=None)
         if newest is not None and (best is None or taken_order(newest) > taken_order(best.point)):
             best = _Found(component, name, newest)
     if best is None and not troubles:
@@ -326,7 +333,7 @@ def find_point(home: Home, id: PointId, only: VaultName | None = None) -> tuple[
 
 def newest_point(home: Home, component: ComponentName) -> tuple[VaultName, Point]:
     """Raises NoSuchPoint."""
-    found = [(point, name) for name, points in surveyed(home, component) for point in points]
+    found = [(point, name) for name, points in surveyed(home, component) for point in points if not point.is_evidence]
     if not found:
         known = sorted({str(point.component) for _, points in surveyed(home) for point in points})
         raise NoSuchPoint(
