@@ -245,3 +245,19 @@ def test_a_service_that_is_stopped_stops_its_jobs_and_leaves_nothing(unproven: E
         assert service.wait(READY_SECONDS) == 0
         assert home.ended("verify database")["exit"] == 130
         assert ours(unproven) == []
+
+
+def test_the_log_of_a_component_is_followed_as_long_as_the_service_lives(fresh: Estate) -> None:
+    fresh.start()
+    fresh.edit_plan(
+        "incremental: 6h}\n    newest: SELECT max(at) FROM heartbeat",
+        "wal: continuous}\n    newest: SELECT max(at) FROM heartbeat",
+    )
+    fresh.backstay("init").good()
+    with over(fresh) as home:
+        service = home.serve()
+        until(lambda: list(fresh.vault.glob("wal/*/*/*-*")), "log is kept", seconds=2 * READY_SECONDS)
+        service.send_signal(signal.SIGTERM)
+        assert service.wait(READY_SECONDS) == 0
+        assert home.ended("follow database")["exit"] in (0, 130)
+        assert ours(fresh) == []

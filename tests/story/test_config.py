@@ -399,7 +399,6 @@ def test_remarks_name_what_each_component_asks_for_in_vain() -> None:
     text = MINIMAL.replace("${env:DATABASE_URL}", vain)
     found = [said for said in config.remarks(config.parse(text, "backstay.yaml")) if said.startswith(UNDONE)]
     assert found[:2] == [
-        UNDONE + "`wal: continuous` (database): nothing does it by itself; run `backstay wal receive` or `archive`",
         UNDONE + "`before` (database): nothing sees a deployment; run `backstay backup` before each",
     ]
     assert not any("stream" in said for said in found), "that is done"

@@ -14,7 +14,7 @@ from datetime import datetime, timedelta
 from pathlib import Path
 
 from backstay import engine
-from backstay.agenda import Job, Seen, Work, agenda
+from backstay.agenda import REST, Job, Seen, Work, agenda
 from backstay.app.driving import Roll
 from backstay.app.estate import supported
 from backstay.app.home import Asked, Home
@@ -24,7 +24,7 @@ from backstay.machine import RunState
 from backstay.plan import Plan
 from backstay.ports import Clock
 from backstay.processes import apart
-from backstay.values import PersonName, RoleName, stamp
+from backstay.values import ComponentName, PersonName, RoleName, stamp
 from backstay.worker import STOPPED, JobQueue
 
 QUEUE_FILE = "queue.sqlite"
@@ -72,6 +72,7 @@ class Service:
         home = self._home()
         self._state, self._plan_file = home.state, home.plan_path
         self._roll = Roll(home.state)
+        self._following: dict[ComponentName, threading.Thread] = {}
 
     def serve(self, *, at_once: int, tends: bool = True) -> None:
         """Do what is due, and what others put into the queue, until `stop`, Ctrl-C or SIGTERM. `tends` False: only what
@@ -84,6 +85,8 @@ class Service:
                     self._go_on(queue, tends)
                 finally:
                     self._stopping.set()  # each job is told to stop, and the queue waits for them
+                    for thread in self._following.values():
+                        thread.join(2 * _GRACE.total_seconds())
         finally:
             self._say("", "ended", "the service, and everything that it had begun")
 
@@ -119,6 +122,7 @@ class Service:
         """Read anew each time: the plan may have been edited."""
         home = self._home()
         home.refuse_if_overtaken()
+        self._follow(home.plan)
         plan, signed = home.plan, signature_holds(home.plan)
         able = frozenset(name for name, component in plan.components.items() if supported(component))
         seen = Seen(tuple(engine.open_runs(home.journal)), able, lambda run: self._driven(run, now), signed)
@@ -126,6 +130,24 @@ class Service:
             return agenda(plan, home.history(), seen, now)
         finally:
             home.journal.close()
+
+    def _follow(self, plan: Plan) -> None:
+        """The log of every component with `wal: continuous` is followed by a process that lasts."""
+        for name, component in plan.components.items():
+            if component.protect.wal and name not in self._following:
+                thread = threading.Thread(target=self._keep_following, args=(name,), name=f"follows {name}")
+                self._following[name] = thread
+                thread.start()
+
+    def _keep_following(self, component: ComponentName) -> None:
+        """Begun anew whenever it ends, which it does not do by itself: at once, when it had lasted for an hour."""
+        words, failed = ["wal", "receive", component], 0
+        while not self._stopping.is_set():
+            began = self._clock.elapsed()
+            self._run(f"follow {component}", words)
+            lasted = self._clock.elapsed() - began
+            failed = 0 if lasted > REST[-1] else failed + 1
+            self._stopping.wait(REST[min(failed, len(REST)) - 1].total_seconds() if failed else 0)
 
     def _driven(self, run: RunState, now: datetime) -> bool:
         """Whoever takes a run waits out its lease; here nobody is sent before it is over, or its driver is known to
@@ -141,12 +163,14 @@ class Service:
         """One job in a process of its own; gives its exit status."""
         if self._stopping.is_set():
             return STOPPED
-        words = ["backstay", *self._words(Work(verb), subject)]
-        self._say(name, "begins", " ".join(words))
+        return self._run(name, self._words(Work(verb), subject))
+
+    def _run(self, name: str, words: list[str]) -> int:
+        self._say(name, "begins", " ".join(["backstay", *words]))
         try:
             status = apart(
                 # -P: a folder of that name, where we happen to stand, is not us.
-                [sys.executable, "-P", "-m", *words, *self._places()], env=os.environ, cwd=self._here,
+                [sys.executable, "-P", "-m", "backstay", *words, *self._places()], env=os.environ, cwd=self._here,
                 say=lambda line: self._say(name, "says", line), stop=self._stopping.is_set, grace=_GRACE,
             )  # fmt: skip
         except BackstayError as error:

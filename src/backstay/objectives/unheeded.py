@@ -18,8 +18,6 @@ def unheeded(plan: Plan) -> tuple[str, ...]:
 
 
 def _components(plan: Plan) -> Iterator[str]:
-    if wal := [name for name, one in plan.components.items() if one.protect.wal]:
-        yield f"`wal: continuous` ({listed(wal)}): nothing does it by itself; run `backstay wal receive` or `archive`"
     if before := [name for name, one in plan.components.items() if one.protect.before]:
         yield f"`before` ({listed(before)}): nothing sees a deployment; run `backstay backup` before each"
     managed = [
