@@ -4,7 +4,7 @@ import argparse
 import sys
 from importlib import import_module
 
-NAMES = ("first", "scale", "vault")
+NAMES = ("first", "postgres", "scale", "vault")
 
 
 def main() -> int:
@@ -12,7 +12,9 @@ def main() -> int:
     parser.add_argument("name", choices=NAMES)
     parser.add_argument("--size", default="1G", help="how large the database is made, like 1G (default) or 4G")
     parser.add_argument("--json", action="store_true", help="one JSON object a row")
-    parser.add_argument("--rounds", type=int, default=2, help="vault: how often each has its turn; the best counts")
+    parser.add_argument(
+        "--rounds", type=int, default=2, help="vault, postgres: how often each has its turn; the best counts"
+    )
     parser.add_argument("--only", action="append", default=[], help="vault: only main, delta, chain or s3; repeat")
     parser.add_argument("--chain", type=int, default=120, help="vault: how many incremental backups before a restore")
     words = parser.parse_args()

@@ -26,7 +26,7 @@ objectives: {{rto: 1h, rpo: 24h}}
 sites: {{primary: {{}}}}
 vaults: {{local: {{url: "{url}", keep: 30d{reach}}}}}
 components:
-  database: {{postgres: {{url: "${{env:DATABASE_URL}}", way: local, data: {data}}}, protect: {{full: "02:00"}}}}
+  database: {{postgres: {{url: "${{env:DATABASE_URL}}", way: {way}, data: {data}}}, protect: {{full: "02:00"}}}}
 people: {{me: {{name: Me, email: me@example.com}}}}
 declaration: {{authority: {{alone: [me]}}}}
 """
@@ -73,11 +73,13 @@ class Backstay:
     url: str = "./vault"
     reach: str = ""
     name: str = "backstay"
+    way: str = "local"
 
     def begin(self) -> None:
         shutil.rmtree(self.folder, ignore_errors=True)
         self.folder.mkdir()
-        (self.folder / "backstay.yaml").write_text(PLAN.format(url=self.url, reach=self.reach, data=self.server.data))
+        plan = PLAN.format(url=self.url, reach=self.reach, data=self.server.data, way=self.way)
+        (self.folder / "backstay.yaml").write_text(plan)
         self.run("init")
         self.run("points")  # the first start of all compiles Python's bytecode
 
@@ -88,6 +90,10 @@ class Backstay:
 
     def backup(self) -> Spent:
         return self.run("backup", "database")
+
+    def increment(self) -> Spent:
+        """Only what changed since, where the source can tell."""
+        return self.run("backup", "database", "--incremental")
 
     def restore(self, to: Path, *more: str) -> Spent:
         return self.run("restore", "database", "--to", str(to), *more)

@@ -5,6 +5,7 @@ import subprocess
 from collections.abc import Iterator
 from datetime import datetime, timedelta
 from pathlib import Path
+from typing import LiteralString
 
 import pytest
 from psycopg.sql import SQL, Identifier
@@ -255,6 +256,81 @@ def test_recovery_keeps_owner_settings_and_grants_and_ends_sessions(
         assert db.execute("SELECT pg_get_userbyid(datdba) FROM pg_database WHERE datname = %s", (shop,)).fetchone() == (
             f"owner_{shop}",
         )
+
+
+@pytest.mark.parametrize("major", [15, 17])
+def test_what_belongs_to_the_whole_server_comes_back_with_one_database(
+    make_postgres: MakePostgres, tmp_path: Path, major: int
+) -> None:
+    """Roles with what they are in and what they may set, tablespaces by name, extensions, large objects."""
+    server, fast = make_postgres(major), empty(tmp_path / "fast")
+    with server.connect() as db:
+        for statement in GLOBAL:
+            db.execute(statement)
+        db.execute(SQL("CREATE TABLESPACE fast LOCATION {}").format(str(fast)))
+        db.execute("CREATE DATABASE shop OWNER keeper")
+    with server.connect("shop") as db:
+        for statement in INSIDE:
+            db.execute(statement)
+    keeper, vault = keeper_of(server, "shop", tmp_path), MemoryVault()
+    point = take(keeper, vault)
+    assert b"CREATE TABLESPACE fast" in b"".join(vault.open(point.id).read("tablespaces.sql"))
+    with keeper.sandbox(vault.open(point.id), empty(tmp_path / "sandbox")) as restored:
+        assert not_passed(restored.inspect("sample")) == []
+        for question in QUESTIONS:
+            assert restored.ask(question) is True, question
+        assert restored.ask("SELECT reltablespace = 0 FROM pg_class WHERE relname = 'there'") is True
+    with server.connect() as db:
+        db.execute("DROP DATABASE shop WITH (FORCE)")
+        db.execute("DROP OWNED BY clerk")
+        db.execute("DROP ROLE clerk")
+    assert isinstance(keeper.restore(vault.open(point.id), acting()), Succeeded)
+    with server.connect("shop") as db:
+        for question in (*QUESTIONS, PLACED):
+            assert db.execute(question).fetchone() == (True,), question
+        db.execute("CREATE TABLE public.other (n int)")
+        db.execute("DROP SCHEMA sales CASCADE")
+    with server.connect() as db:
+        db.execute("ALTER TABLESPACE fast RENAME TO faster")
+    assert isinstance(keeper.restore(vault.open(point.id), acting(run=RunId("run-2"))), Succeeded)
+    with server.connect("shop") as db:
+        found = db.execute("SELECT reltablespace FROM pg_class WHERE relname = 'there'").fetchone()
+        assert found == (0,), "no such tablespace here: it is where the database is"
+
+
+GLOBAL: tuple[LiteralString, ...] = (
+    "CREATE ROLE readers",
+    "CREATE ROLE keeper LOGIN",
+    "CREATE ROLE clerk LOGIN CONNECTION LIMIT 3 IN ROLE readers",
+    "ALTER ROLE clerk SET work_mem = '7MB'",
+    "GRANT SET ON PARAMETER log_min_duration_statement TO clerk",
+)
+INSIDE: tuple[LiteralString, ...] = (
+    "CREATE EXTENSION pg_stat_statements",
+    "CREATE SCHEMA sales AUTHORIZATION keeper",
+    "CREATE TABLE sales.there TABLESPACE fast AS SELECT generate_series(1, 1000) AS n",
+    "CREATE UNLOGGED TABLE sales.sessions AS SELECT 1 AS n",
+    "GRANT SELECT ON sales.there TO clerk",
+    "ALTER DEFAULT PRIVILEGES IN SCHEMA sales GRANT SELECT ON TABLES TO readers",
+    "SELECT lo_from_bytea(4711, 'large')",
+    "ALTER ROLE clerk IN DATABASE shop SET search_path = sales",
+)
+QUESTIONS: tuple[LiteralString, ...] = (
+    "SELECT count(*) = 1 FROM pg_extension WHERE extname = 'pg_stat_statements'",
+    "SELECT pg_has_role('clerk', 'readers', 'MEMBER')",
+    "SELECT rolconnlimit = 3 AND rolcanlogin FROM pg_roles WHERE rolname = 'clerk'",
+    "SELECT rolconfig = '{work_mem=7MB}' FROM pg_roles WHERE rolname = 'clerk'",
+    "SELECT has_parameter_privilege('clerk', 'log_min_duration_statement', 'SET')",
+    "SELECT has_table_privilege('clerk', 'sales.there', 'SELECT')",
+    "SELECT count(*) = 1000 FROM sales.there",
+    "SELECT relpersistence = 'u' FROM pg_class WHERE relname = 'sessions'",
+    "SELECT lo_get(4711) = 'large'::bytea",
+    "SELECT count(*) = 1 FROM pg_default_acl",
+    "SELECT setconfig::text LIKE '%sales%' FROM pg_db_role_setting WHERE setdatabase <> 0 AND setrole <> 0",
+)
+PLACED: LiteralString = (
+    "SELECT spcname = 'fast' FROM pg_tablespace t JOIN pg_class c ON c.reltablespace = t.oid AND relname = 'there'"
+)
 
 
 def test_sessions_that_do_not_end_leave_everything_as_it_was(

@@ -16,12 +16,13 @@ from backstay.adapters.memory.vault import MemoryVault
 from backstay.adapters.postgres import PostgresKeeper, PostgresPlace, arriving, wire
 from backstay.adapters.postgres.increments import PREFIX
 from backstay.adapters.postgres.prior import MANIFEST
-from backstay.errors import AccessDenied, SourceDown, SourceUnsuitable
-from backstay.facts import Point
+from backstay.errors import AccessDenied, SourceDown, SourceUnsuitable, TargetAlive
+from backstay.facts import DidNot, Point, Succeeded
 from backstay.plan import PostgresWay
 from backstay.ports import Kind
 from backstay.protect import READ
 from backstay.vault import age, create, open_vault
+from fix_memory import acting
 from fix_points import Interrupted, empty, not_passed, take_and_hear
 from fix_postgres import DURABLE, MakePostgres, Server, installed, postgres_bin, run, stock, writing
 from fix_story import DATABASE, PLAN
@@ -212,6 +213,48 @@ def test_pages_with_a_wrong_checksum_are_said_and_the_point_is_refuted(
     assert found[0] in point.about["damaged_pages"]
     with keeper.sandbox(vault.open(point.id), empty(tmp_path / "sandbox")) as restored:
         assert any(line.startswith("B02 failed") for line in not_passed(restored.inspect("full")))
+
+
+def test_a_server_that_is_alive_on_another_machine_is_not_replaced_here(
+    make_postgres: MakePostgres, tmp_path: Path
+) -> None:
+    """What its path means here is nothing: kept would be nothing, and two servers would run."""
+    server, vault = make_postgres(15, conf=DURABLE), MemoryVault()
+    keeper = keeper_of(server, tmp_path)
+    point, _ = take_and_hear(keeper, vault)
+    away = server.data.rename(server.data.with_name("elsewhere"))
+    try:
+        for act in (lambda: keeper.preserve(acting()), lambda: keeper.restore(vault.open(point.id), acting())):
+            with pytest.raises(TargetAlive, match="another machine"):
+                act()
+        assert isinstance(keeper.look_restored(acting()), DidNot)
+        assert not server.data.exists()
+    finally:
+        away.rename(server.data)
+
+
+def test_a_point_over_the_wire_takes_the_place_of_its_server(make_postgres: MakePostgres, tmp_path: Path) -> None:
+    server, vault = make_postgres(17, conf=DURABLE), MemoryVault()
+    stock(server)
+    keeper = keeper_of(server, tmp_path, newest="SELECT max(at) FROM things")
+    with keeper.live() as live:
+        before = live.digests()
+    point, _ = take_and_hear(keeper, vault)
+    with server.connect() as db:
+        db.execute("DROP TABLE things CASCADE")
+    place = PostgresPlace(server.dsn(), data=server.data, way=PostgresWay.STREAM, scratch=tmp_path)
+    here = PostgresKeeper(place, SystemClock())
+    assert isinstance(here.preserve(acting()), Succeeded)
+    try:
+        done = here.restore(vault.open(point.id), acting())
+        assert isinstance(done, Succeeded)
+        with here.live() as live:
+            after = live.digests()
+        assert {name: digest for name, digest in after.items() if name in before and "sessions" not in name} == {
+            name: digest for name, digest in before.items() if "sessions" not in name
+        }
+    finally:
+        run([server.bin_dir / "pg_ctl", "stop", "-m", "immediate", "-D", server.data])
 
 
 # ── by what changed ──────────────────────────────────────────────────────────────────────────────

@@ -57,7 +57,8 @@ def ready(shop: Shop) -> Shop:
 def back_up(shop: Shop, *, copy: bool = True, only_due: bool = False) -> tuple[list[Came], list[Moved]]:
     """As the verb does it."""
     home = shop.home()
-    came = protecting.backup(home, (), screen, only_due=only_due)
+    read = protecting.Read.DUE if only_due else protecting.Read.EVERYTHING
+    came = protecting.backup(home, (), screen, read)
     return came, catch_up(home) if copy else []
 
 
@@ -247,6 +248,14 @@ def test_a_point_that_another_vault_has_is_not_due(ready: Shop) -> None:
     came, moved = back_up(ready, only_due=True)
     assert came == []
     assert [one.to for one in moved] == [LOCAL]
+
+
+def test_only_what_changed_is_read_when_that_is_asked_for(ready: Shop) -> None:
+    for read in ("full", "incremental", "full"):
+        words = ["backup", "--no-copy", *(["--incremental"] if read == "incremental" else [])]
+        assert typed(ready, *words).returncode == 0
+        assert ready.home().vault(LOCAL).points(PAPERS)[-1].about["read"] == read
+    assert typed(ready, "backup", "--incremental", "--due").returncode != 0, "each says for itself what is read"
 
 
 Put = Callable[..., Any]

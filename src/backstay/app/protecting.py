@@ -4,6 +4,7 @@ from collections.abc import Callable, Sequence
 from contextlib import AbstractContextManager
 from dataclasses import dataclass, replace
 from datetime import timedelta
+from enum import Enum, auto
 from functools import partial
 from pathlib import Path
 from typing import Literal
@@ -14,7 +15,6 @@ from backstay.app.driving import driver, new_run
 from backstay.app.estate import keeper_of, scratch, supported
 from backstay.app.home import Home
 from backstay.app.laying import Laid, Over, lay_down
-from backstay.app.marking import mark
 from backstay.app.reading import readable, surveyed
 from backstay.app.walls import refuse_swallowed
 from backstay.engine.routine import Note
@@ -38,7 +38,7 @@ from backstay.plan import PRIMARY, Component
 from backstay.ports import Acting, Progress, Vault
 from backstay.values import ComponentName, PointId, VaultName, listed
 from backstay.verbs.component import refute
-from backstay.verbs.routine import Mark, Routine, look_taken, prove_point, take_point
+from backstay.verbs.routine import Routine, look_taken, prove_point, take_point
 
 Screen = Callable[[str], AbstractContextManager[Progress]]
 """Told what begins; gives who watches its bytes until it has ended."""
@@ -56,8 +56,6 @@ class Came:
     vault: VaultName | None
     result: PointTaken | Proof | BackstayError
     passed_over: tuple[tuple[VaultName, BackstayError], ...] = ()
-    marked: str = ""
-    """Why the point was marked suspicious."""
 
     @property
     def error(self) -> BackstayError | None:
@@ -72,7 +70,17 @@ def chosen(home: Home, names: Sequence[str]) -> list[Component]:
 # ── taking ───────────────────────────────────────────────────────────────────────────────────────
 
 
-def backup(home: Home, names: Sequence[str], screen: Screen, *, only_due: bool = False) -> list[Came]:
+class Read(Enum):
+    """What of a source is read for a point."""
+
+    EVERYTHING = auto()
+    CHANGES = auto()
+    """What changed since the point before, as far as the source can tell."""
+    DUE = auto()
+    """What the schedule asks for, if it asks for anything."""
+
+
+def backup(home: Home, names: Sequence[str], screen: Screen, read: Read = Read.EVERYTHING) -> list[Came]:
     """Take a point of each component, into the first of its vaults that answers: the source is read once. The others
     get it by `copying.copy`."""
     home.adopt("backstay")
@@ -81,10 +89,11 @@ def backup(home: Home, names: Sequence[str], screen: Screen, *, only_due: bool =
         if not supported(component):
             came.append(Came(component.name, None, _unsupported(home, component)))
             continue
-        due = _due(home, component) if only_due else None
-        if only_due and due is None:
+        due = _due(home, component) if read is Read.DUE else None
+        if read is Read.DUE and due is None:
             continue
-        came.append(_take_somewhere(home, component, due is None or due.kind == "full", screen))
+        full = read is Read.EVERYTHING if due is None else due.kind == "full"
+        came.append(_take_somewhere(home, component, full, screen))
     home.seal()
     return came
 
@@ -217,20 +226,14 @@ def prove(
     home.adopt("backstay")
     only = home.plan.vault(vault).name if vault is not None else None
     came: list[Came] = []
-    for found in _to_prove(home, names, point, only, tier):
+    for found in _to_prove(home, names, point, only):
         match found:
             case _Nothing(component, why):
                 came.append(Came(component.name, only, why))
             case _Found(component, name, newest):
-                marks = list[str]()
-
-                def marking(point: Point, why: str, marks: list[str] = marks) -> None:
-                    marks.append(mark(home, point, why))
-
                 with screen(f"proving {component.name} from {name}") as progress:
-                    proving = _Proving(component, name, newest.id, tier, marking)
-                    result = _attempt(partial(_prove, home, proving, progress))
-                came.append(Came(component.name, name, result, marked=listed(marks)))
+                    result = _attempt(partial(_prove, home, component, name, newest.id, tier, progress))
+                came.append(Came(component.name, name, result))
                 copying.beside(home, component.name, name)
     home.seal()
     return came
@@ -249,16 +252,9 @@ class _Nothing:
     why: BackstayError
 
 
-def _to_prove(
-    home: Home, names: Sequence[str], point: str | None, only: VaultName | None, tier: Tier
-) -> list[_Found | _Nothing]:
+def _to_prove(home: Home, names: Sequence[str], point: str | None, only: VaultName | None) -> list[_Found | _Nothing]:
     if point is not None:
         vault, found = find_point(home, PointId(point), only)
-        if found.is_evidence and tier != "bytes":
-            raise NotSupported(
-                f"{found.id} is evidence: a damaged state, captured as it was, and nothing is proved by restoring it",
-                hint="read its bytes with --tier bytes; lay it down with `backstay restore`",
-            )
         return [_Found(home.plan.component(found.component), vault, found)]
     work: list[_Found | _Nothing] = []
     for component in chosen(home, names):
@@ -281,7 +277,7 @@ def _newest_in(home: Home, component: Component, vaults: Sequence[VaultName]) ->
             troubles.append(_Nothing(component, error))
             continue
         troubles += [_Nothing(component, error) for error in damaged[-1:]]
-        newest = max((point for point in sound if not point.is_evidence), key=taken_order, default=None)
+        newest = max(sound, key=taken_order, default=None)
         if newest is not None and (best is None or taken_order(newest) > taken_order(best.point)):
             best = _Found(component, name, newest)
     if best is None and not troubles:
@@ -290,27 +286,18 @@ def _newest_in(home: Home, component: Component, vaults: Sequence[VaultName]) ->
     return [*([best] if best else []), *troubles]
 
 
-@dataclass(frozen=True, slots=True)
-class _Proving:
-    component: Component
-    vault: VaultName
-    point: PointId
-    tier: Tier
-    mark: Mark
-
-
-def _prove(home: Home, what: _Proving, progress: Progress) -> Proof:
-    routine = _routine(home, what.component, home.vault(what.vault), "proof", progress)
-    began = _began(home, routine, "proof", what.point)
+def _prove(home: Home, component: Component, name: VaultName, point: PointId, tier: Tier, progress: Progress) -> Proof:
+    vault = home.vault(name)
+    routine = _routine(home, component, vault, "proof", progress)
+    began = _began(home, routine, "proof", point)
 
     def act(acting: Acting, note: Note) -> ProofGiven:
-        stoppable = replace(routine, stop=acting.stop)
-        return ProofGiven(routine.run, prove_point(stoppable, what.point, scratch(home), what.tier, what.mark))
+        return ProofGiven(routine.run, prove_point(replace(routine, stop=acting.stop), point, scratch(home), tier))
 
     def look(open_one: RoutineBegan) -> RoutineFailed:
         return RoutineFailed(open_one.run, 1, "it was interrupted; nothing was found out about the point")
 
-    end = engine.routine(driver(home), what.component.name, began, act, look)
+    end = engine.routine(driver(home), component.name, began, act, look)
     assert isinstance(end, ProofGiven), "a proof that raises nothing was given"
     return end.proof
 
@@ -333,7 +320,7 @@ def find_point(home: Home, id: PointId, only: VaultName | None = None) -> tuple[
 
 def newest_point(home: Home, component: ComponentName) -> tuple[VaultName, Point]:
     """Raises NoSuchPoint."""
-    found = [(point, name) for name, points in surveyed(home, component) for point in points if not point.is_evidence]
+    found = [(point, name) for name, points in surveyed(home, component) for point in points]
     if not found:
         known = sorted({str(point.component) for _, points in surveyed(home) for point in points})
         raise NoSuchPoint(

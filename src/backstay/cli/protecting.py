@@ -29,6 +29,7 @@ def register(app: App) -> None:
 def backup(
     *components: str,
     due: Annotated[bool, Parameter(negative="")] = False,
+    incremental: Annotated[bool, Parameter(negative="")] = False,
     copy: Annotated[bool, Parameter(name="--copy", negative="--no-copy")] = True,
     common: Common = HERE,
 ) -> None:
@@ -45,17 +46,22 @@ def backup(
         Names of components of the plan. Default: all of them.
     due
         Only what is due by its schedule; for cron. What a vault lacks is copied in any case.
+    incremental
+        Only what changed since the point before, where the source can tell; else, and without it, everything is read.
     copy
         Copy into the other vaults. Without it, `backstay vault copy` does so later.
     """
     from backstay.app import copying, protecting
     from backstay.cli.copies import say_copies, say_log, told, told_log
     from backstay.cli.printing import Failed, Page
-    from backstay.errors import NotCopied
+    from backstay.errors import NotCopied, Usage
 
+    if due and incremental:
+        raise Usage("--due and --incremental exclude each other", detail="by its schedule, each knows what is due")
     page = Page(common)
     home = page.home()
-    came = protecting.backup(home, components, lambda title: work_screen(page, home.clock.elapsed, title), only_due=due)
+    read = protecting.Read.DUE if due else protecting.Read.CHANGES if incremental else protecting.Read.EVERYTHING
+    came = protecting.backup(home, components, lambda title: work_screen(page, home.clock.elapsed, title), read)
     for one in came:
         _say_backup(page, one)
     if not came:
@@ -100,14 +106,7 @@ def points(*components: str, vault: VaultAddress = None, common: Common = HERE) 
         page.say(f"✘ {trouble.said}", "bold red")
     if not rows and not troubles:
         page.say("there are no recovery points yet; take some with `backstay backup`")
-    for row in rows:
-        for hold in row.marks:
-            page.say(f"! {row.point.id} is {hold.kind}, by {hold.by}: {hold.reason}", "bold yellow")
-    listed = [
-        {"vaults": _plain(r.vaults), "proof": r.proof, "why": r.why, "marks": [_plain(m) for m in r.marks]}
-        | _plain(r.point)
-        for r in rows
-    ]
+    listed = [{"vaults": _plain(r.vaults), "proof": r.proof, "why": r.why, **_plain(r.point)} for r in rows]
     page.done({"points": listed, "troubles": [trouble.said for trouble in troubles]})
     if troubles:
         raise Failed(troubles[0].code)
@@ -132,8 +131,7 @@ def say_points(page: "Page", home: "Home", rows: "Sequence[PointRow]") -> None:
     shown = ["point", "component", "data until", *more]
     cells = (
         {"point": r.point.id, "component": r.point.component, "data until": local(r.point.moment),
-         "age": _age(now - r.point.moment), "size": say_size(r.point.size_bytes),
-         "proof": ", ".join([r.proof, *dict.fromkeys(hold.kind for hold in r.marks)]),
+         "age": _age(now - r.point.moment), "size": say_size(r.point.size_bytes), "proof": r.proof,
          "vaults": _holders(r.vaults), "stored": say_size(r.point.stored_bytes)}
         for r in rows
     )  # fmt: skip
@@ -301,8 +299,7 @@ def _told(one: "Came") -> "dict[str, object]":
         case Proof() as proof:
             result = proof.result()
             name = {Proven: "proven", Refuted: "refuted", NotVerified: "not verified"}[type(result)]
-            told |= {"result": name, "why": getattr(result, "why", ""), "suspicious": one.marked}
-            return told | {"proof": _plain(proof)}
+            return told | {"result": name, "why": getattr(result, "why", ""), "proof": _plain(proof)}
         case error:
             return told | {"code": error.code, "error": error.message, "known": error.detail, "try": error.hint}
 
@@ -338,10 +335,6 @@ def _say_proof(page: "Page", one: "Came", details: bool) -> None:
 
     if isinstance(one.result, Proof):
         say_proof(page, one.result, details)
-        if one.marked:
-            id = one.result.point
-            page.say(f"! {id} is marked suspicious, and is not chosen by itself: {one.marked}", "bold red")
-            page.say(f'  if that is right: backstay release {id} --by PERSON --reason "…"; then verify it again')
     else:
         _say_error(page, one)
 

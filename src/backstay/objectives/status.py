@@ -108,10 +108,9 @@ def component_status(
 ) -> ComponentStatus:
     """The row of one component."""
     name, among, promised = component.name, candidates(history, component.name), plan.objectives_of(component)
-    recoverable = [point for point in among.points if not point.is_evidence]
-    newest = recoverable[-1] if recoverable else None
+    newest = among.points[-1] if among.points else None
     usable, good = choose("newest", among, now), choose("proven", among, now)
-    held = {point.id for point in recoverable}
+    held = {point.id for point in among.points}
     proof = next((proof for proof in reversed(among.proofs) if proof.point in held), None)
     supported = component.kind in can
     data = rpo(name, promised.rpo, usable, good, history, now)

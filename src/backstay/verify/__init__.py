@@ -1,8 +1,7 @@
 """What proves a point, when a proof goes stale, and which point is the last known good.
 
-`answers` compares a value with an expectation, `checks` makes a proof of what a sandbox gave, `suspicion` says what a
-person has to judge, `choice` picks the point to recover from and says why not a newer one; `bisect` finds the last at
-which a question was answered right.
+`answers` compares a value with an expectation, `checks` makes a proof of what a sandbox gave, `choice` picks the
+point to recover from and says why not a newer one.
 """
 
 from backstay.verify.answers import Answer as Answer
@@ -36,5 +35,3 @@ from backstay.verify.choice import decisive as decisive
 from backstay.verify.choice import last_known_good as last_known_good
 from backstay.verify.choice import spoilt_in as spoilt_in
 from backstay.verify.choice import stale as stale
-from backstay.verify.suspicion import Suspected as Suspected
-from backstay.verify.suspicion import suspect as suspect

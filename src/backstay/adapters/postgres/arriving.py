@@ -185,18 +185,20 @@ class Arriving:
         )  # fmt: skip
 
     def _labelled(self, member: Member, name: str) -> Entry | None:
-        text = member.body.exactly(member.head.size).decode()
+        text = _small(member).decode("utf-8", "surrogateescape")
         if name == "tablespace_map":
             self.spaces = text
             if not text:
                 return None  # there is no tablespace: then it must not be there
-            return bytes_entry(name, text.encode(), _moment(member.head.mtime))
+            return bytes_entry(name, text.encode("utf-8", "surrogateescape"), _moment(member.head.mtime))
         lines = text.splitlines(keepends=True)
         self.label = "".join(line for line in lines if not line.startswith(_OF_AN_INCREMENT))
-        return bytes_entry("data/backup_label", self.label.encode(), _moment(member.head.mtime))
+        return bytes_entry(
+            "data/backup_label", self.label.encode("utf-8", "surrogateescape"), _moment(member.head.mtime)
+        )
 
     def _control_entry(self, member: Member) -> Entry:
-        raw = member.body.exactly(member.head.size)
+        raw = _small(member)
         control = read_control(raw)
         if control is None or control.system != self.source.system:
             raise Damaged("the server sent a pg_control that is not its own, or torn")
@@ -250,6 +252,13 @@ class Begun(io.RawIOBase):
         view[:got] = self._first[:got]
         self._first = self._first[got:]
         return got
+
+
+def _small(member: Member) -> bytes:
+    """The whole of what can only be short."""
+    if member.head.size > HELD_BYTES:
+        raise Damaged("the server sent something that is far too long", detail=member.head.name)
+    return member.body.exactly(member.head.size)
 
 
 def _moment(seconds: float) -> datetime:

@@ -20,7 +20,7 @@ from backstay.adapters.postgres.source import choose_way
 from backstay.adapters.postgres.starting import SANDBOX
 from backstay.adapters.postgres.stream import Streaming
 from backstay.durable import write_durably
-from backstay.errors import AccessDenied, BackstayError, SourceDown, SourceUnsuitable
+from backstay.errors import AccessDenied, BackstayError, SourceDown, SourceUnsuitable, TargetAlive
 from backstay.facts import CheckResult, DidNot, Happened, Outcome, Sight
 from backstay.plan import PostgresWay, Target
 from backstay.ports import (
@@ -148,7 +148,7 @@ class PostgresKeeper:
     def look_restored(self, acting: Acting) -> Sight:
         """Of either kind: which one it was is told by the point, and that is not in our hands here."""
         seen: Sight = DidNot(f"run {acting.run} has restored nothing here")
-        with suppress(SourceUnsuitable):
+        with suppress(SourceUnsuitable, TargetAlive):
             seen = recovery.look_restored(self._site(), acting)
         if isinstance(seen, DidNot) and self._place.way is not PostgresWay.LOCAL:
             with suppress(SourceDown):
@@ -191,7 +191,15 @@ class PostgresKeeper:
             ) from None
         if not found:
             raise AccessDenied("the role may not ask where the data directory is", hint="grant it pg_read_all_settings")
-        return Site.of(Path(str(found[0][0])))
+        data = Path(str(found[0][0]))
+        if not (data / "PG_VERSION").exists():
+            # What stands at that path here, or could be laid down there, is not what answers.
+            raise TargetAlive(
+                f"the server on {where(self._place.dsn)} runs on another machine",
+                detail=f"it answers, and its data directory {data} is not here; nothing was touched",
+                hint="recover on that machine; or stop it for good, and write `data:` for the machine that takes over",
+            )
+        return Site.of(data)
 
     def _memory(self) -> Path:
         words = defaults() | parse(self._place.dsn)

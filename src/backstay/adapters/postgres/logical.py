@@ -1,7 +1,8 @@
 """The way `logical`: one database by `pg_dump -Fd`, uncompressed, one stream per table; plain pg_restore can read it.
 
 One transaction exports the snapshot that everything is read in: the dump, and the component's own question. Roles come
-from `pg_dumpall --roles-only --no-role-passwords`: without them, owners and grants could not be restored.
+from `pg_dumpall --roles-only --no-role-passwords`: without them, owners and grants could not be restored. So do the
+names of tablespaces: where the server that it comes back to has them all, tables go where they were.
 """
 
 import shutil
@@ -27,7 +28,13 @@ from backstay.ports import Clock, PointWriter, Progress, Sealing, Taken, unwatch
 from backstay.processes import Command, run, start
 from backstay.values import LineageId
 
-_ROLES = timedelta(minutes=10)
+_GLOBALS = timedelta(minutes=10)
+GLOBALS = (
+    ("roles.sql", "roles", "--roles-only", "--no-role-passwords"),
+    ("tablespaces.sql", "tablespaces", "--tablespaces-only"),
+)
+"""Beside `dump/`: the file in the point, what it holds, the words for pg_dumpall. The first has memberships, settings
+of roles and grants on parameters, too; the second is asked for names, and never run: its folders are the old host's."""
 _LOCK_WAIT = "5min"
 """How long pg_dump may wait for a table that somebody has locked."""
 
@@ -50,7 +57,7 @@ class Dumping:
             before = catalogue.survey(looking)
             moment, snapshot = _export(db)
             newest, newest_source = self._newest(db, moment)
-            self._add_roles(programs, source)
+            self._add_globals(programs, source)
             self._add_dump(programs, snapshot, _size(looking))
             after = catalogue.survey(looking)
             lineage = lineage_of(looking, source)
@@ -85,17 +92,17 @@ class Dumping:
                 return answer, "the component's own question"
         return moment, "the snapshot's time"
 
-    def _add_roles(self, programs: Programs, source: Source) -> None:
+    def _add_globals(self, programs: Programs, source: Source) -> None:
+        """What belongs to the whole server, and without which one database does not come back as it was."""
         plain, secret = environment(self.place.dsn)
-        argv = (
-            programs.path("pg_dumpall"), "--roles-only", "--no-role-passwords", "--no-password", f"-l{source.database}",
-        )  # fmt: skip
-        try:
-            roles = run(Command(argv, _ROLES, env=plain, secrets=secret, keep_bytes=64 << 20)).output
-        except ToolFailed as error:
-            self.said.append(f"the roles are not in the point: {reason(error, 'pg_dumpall').detail}")
-            return
-        self.into.add([bytes_entry("roles.sql", roles, self.clock.now())], unwatched)
+        for name, what, *words in GLOBALS:
+            argv = (programs.path("pg_dumpall"), *words, "--no-password", f"-l{source.database}")
+            try:
+                found = run(Command(argv, _GLOBALS, env=plain, secrets=secret, keep_bytes=64 << 20)).output
+            except ToolFailed as error:
+                self.said.append(f"the {what} are not in the point: {reason(error, 'pg_dumpall').detail}")
+            else:
+                self.into.add([bytes_entry(name, found, self.clock.now())], unwatched)
 
     def _add_dump(self, programs: Programs, snapshot: str, size_bytes: int) -> None:
         plain, secret = environment(self.place.dsn)

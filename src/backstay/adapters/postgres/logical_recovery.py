@@ -27,6 +27,7 @@ from backstay.adapters.postgres.rebuild import (
     extract,
     give_owner,
     missing_roles,
+    missing_tablespaces,
     roles_of,
 )
 from backstay.adapters.postgres.session import Connection, connect, environment, one, parse, rows, spoken
@@ -280,7 +281,8 @@ class LogicalRecovery:
         plain, secret = environment(self.place.dsn, dbname=beside)
         with scratch(self.place.scratch) as folder:
             dump = extract(self.point, folder, self.acting.stop, self.acting.progress)
-            rebuild = Rebuild(tools, self.clock, dump, plain, secret, self.acting.stop)
+            lacking = missing_tablespaces(db, self.point)
+            rebuild = Rebuild(tools, self.clock, dump, plain, secret, self.acting.stop, placed=not lacking)
             wrong = [line.text for line in rebuild.restore(beside)] + refused
             settings = rebuild.of_the_database()
         if wrong:

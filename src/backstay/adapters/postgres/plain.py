@@ -108,5 +108,5 @@ def lay_down_dump(
     return (
         f"next: psql -f {shlex.quote(str(to / 'roles.sql'))} postgres   # roles, without passwords",
         f"createdb {name}",
-        f"pg_restore --jobs 2 --dbname {name} {shlex.quote(str(to / 'dump'))}",
+        f"pg_restore --jobs 2 --no-tablespaces --dbname {name} {shlex.quote(str(to / 'dump'))}",
     )

@@ -9,7 +9,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 
 from backstay.adapters.postgres.source import Source
-from backstay.errors import BackstayError, Damaged, ObjectMissing, WrongKey
+from backstay.errors import Damaged, ObjectMissing, WrongKey
 from backstay.ports import PointReader
 
 MANIFEST = "backup_manifest"
@@ -66,9 +66,3 @@ def _unfit(before: PointReader) -> str:
     except (Damaged, ObjectMissing) as error:
         return f"the point before cannot be read ({error.message})"
     return ""
-
-
-def worth_a_full(error: BackstayError) -> bool:
-    """Whether the server's refusal of an increment means that it lacks what is needed for one, and nothing worse."""
-    words = ("WAL summar", "manifest", "timeline", "summariz")
-    return any(word in error.detail for word in words)

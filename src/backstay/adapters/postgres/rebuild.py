@@ -60,12 +60,15 @@ class Rebuild:
     env: Mapping[str, str]
     secrets: Mapping[str, str] = field(default_factory=dict[str, str])
     stop: Callable[[], bool] = lambda: False
+    placed: bool = False
+    """Tables go into the tablespaces that they were in; else all into that of the database."""
 
     def restore(self, dbname: str, jobs: int = 2) -> list[Line]:
         """pg_restore; every line of its errors, with its meaning. Raises ToolFailed when it breaks off, DiskFull."""
         argv = (
-            self.programs.path("pg_restore"), "--format=directory", f"--jobs={jobs}", "--no-tablespaces",
-            "--no-subscriptions", "--no-publications", "--no-password", f"--dbname={dbname}", str(self.dump),
+            self.programs.path("pg_restore"), "--format=directory", f"--jobs={jobs}", "--no-subscriptions",
+            "--no-publications", "--no-password", *(() if self.placed else ("--no-tablespaces",)),
+            f"--dbname={dbname}", str(self.dump),
         )  # fmt: skip
         said = Lines(_MOST_LINES)
         # 1: errors were ignored; which ones, its lines say.
@@ -120,7 +123,31 @@ def extract(point: PointReader, folder: Path, stop: Callable[[], bool], progress
 
 
 def roles_of(point: PointReader) -> bytes:
-    return b"".join(point.read("roles.sql")) if point.entry("roles.sql") is not None else b""
+    """The statements, fit for a server that another superuser made.
+
+    Since version 16 a membership names who granted it, and only the very first superuser of a server may grant without
+    holding the role himself (`check_role_grantor`, user.c): named as such on another server, he may not.
+    """
+    if point.entry("roles.sql") is None:
+        return b""
+    sql = b"".join(point.read("roles.sql"))
+    name = point.point.about.get("superuser", "").encode()
+    named = re.compile(rb'^(GRANT .*) GRANTED BY "?' + re.escape(name.replace(b'"', b'""')) + rb'"?;$', re.MULTILINE)
+    return named.sub(rb"\1;", sql) if name else sql
+
+
+_TABLESPACE_LINE = re.compile(r'CREATE TABLESPACE ("(?:[^"]|"")+"|[^\s;]+)[\s;]')
+
+
+def missing_tablespaces(db: Connection, point: PointReader) -> list[str]:
+    """Those of the point that this server does not have, by name. They are not made: where their folders would be is
+    for a person to say."""
+    if point.entry("tablespaces.sql") is None:
+        return ["those of the point are not known"]
+    text = b"".join(point.read("tablespaces.sql")).decode("utf-8", "replace")
+    here = {str(name) for (name,) in rows(db, "SELECT spcname FROM pg_tablespace")}
+    named = [_name(_TABLESPACE_LINE, line) for line in text.splitlines()]
+    return sorted(name for name in named if name is not None and name not in here)
 
 
 def missing_roles(db: Connection, sql: bytes) -> list[str]:
@@ -128,15 +155,15 @@ def missing_roles(db: Connection, sql: bytes) -> list[str]:
     change who may do what in the others."""
     here = {str(name) for (name,) in rows(db, "SELECT rolname FROM pg_roles")}
     lines = sql.decode("utf-8", "replace").splitlines()
-    fresh = {name for line in lines if (name := _role(_ROLE_LINE, line)) is not None} - here
+    fresh = {name for line in lines if (name := _name(_ROLE_LINE, line)) is not None} - here
     return [
         line
         for line in lines
-        if _role(_ROLE_LINE, line) in fresh or (line.startswith("GRANT ") and _role(_MEMBER_LINE, line) in fresh)
+        if _name(_ROLE_LINE, line) in fresh or (line.startswith("GRANT ") and _name(_MEMBER_LINE, line) in fresh)
     ]
 
 
-def _role(pattern: re.Pattern[str], line: str) -> str | None:
+def _name(pattern: re.Pattern[str], line: str) -> str | None:
     found = pattern.match(line)
     if found is None:
         return None

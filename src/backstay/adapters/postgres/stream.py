@@ -21,7 +21,7 @@ from backstay.adapters.postgres.layout import bytes_entry
 from backstay.adapters.postgres.local import Watch, about_point, expected_bytes, refuse_change
 from backstay.adapters.postgres.newest import Newest
 from backstay.adapters.postgres.place import PostgresPlace
-from backstay.adapters.postgres.prior import MANIFEST, Prior, prior_of, worth_a_full
+from backstay.adapters.postgres.prior import MANIFEST, Prior, prior_of
 from backstay.adapters.postgres.session import Connection, rows, session
 from backstay.adapters.postgres.source import Source, examine, named_outside, refuse_unsuitable, stored_words
 from backstay.adapters.postgres.wire import Line, Refused, replicating
@@ -30,7 +30,6 @@ from backstay.ports import Clock, Entry, Kind, PointWriter, Progress, Sealing, T
 from backstay.protect import READ
 from backstay.values import LineageId, count
 
-_BAD_PAGE = "checksum verification fail"
 _MOST_NAMED = 20
 _LARGEST_CONFIGURATION = 4 << 20
 
@@ -96,8 +95,7 @@ class Streaming:
                     line.copy("UPLOAD_MANIFEST", found.point.read(MANIFEST))
                     received.begin("backstay")
                 except Refused as error:
-                    if not worth_a_full(error):
-                        raise
+                    # In the words of the server's language. If it is more than that, a full one meets it, too.
                     found = f"the server refused: {error.detail}"
                 else:
                     self.said.append(f"only what changed since {found.name} was sent")
@@ -129,16 +127,11 @@ class Streaming:
     def _damage(self, received: Arriving) -> list[str]:
         if not received.spoilt:
             return []
-        named = self._bad_pages()
-        return [
-            f"DAMAGED at the source: {count(len(named), 'warning')} of wrong page checksums; {'; '.join(named[:3])}"
-        ]
+        warned = count(len(self._warned), "warning")
+        return [f"DAMAGED at the source: {warned} of wrong page checksums; {'; '.join(self._warned[:3])}"]
 
     def _damaged(self, received: Arriving) -> dict[str, str]:
-        return {"damaged_pages": "; ".join(self._bad_pages()[:_MOST_NAMED])} if received.spoilt else {}
-
-    def _bad_pages(self) -> list[str]:
-        return [line for line in self._warned if _BAD_PAGE in line]
+        return {"damaged_pages": "; ".join(self._warned[:_MOST_NAMED])} if received.spoilt else {}
 
 
 def _options(db: Connection, source: Source) -> str:

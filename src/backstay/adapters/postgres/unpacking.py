@@ -64,7 +64,9 @@ class Unpacking:
                 raise _odd(f"a message of the kind {bytes(message[:1])!r} where an archive ought to begin")
 
     def _archive(self, name: str) -> Iterator[Member]:
-        while (block := self._exactly(BLOCK)) is not None:
+        while True:
+            if (block := self._exactly(BLOCK)) is None:
+                raise _odd(f"{name} ends without its end")
             if not any(block):
                 self.skip_rest()
                 return
@@ -108,12 +110,12 @@ class Unpacking:
         return bytes(data)
 
     def _more(self) -> bool:
-        if self._waiting is None:
+        while not self._held:
             self._waiting = self._take()
-        if self._waiting is None or self._waiting[0] != _DATA:
-            return False
-        self._held, self._waiting = self._waiting[1:], None
-        return bool(self._held) or self._more()
+            if self._waiting is None or self._waiting[0] != _DATA:
+                return False
+            self._held, self._waiting = self._waiting[1:], None
+        return True
 
     def _take(self) -> memoryview | None:
         """The next message but for progress; None: there are no more."""
