@@ -25,6 +25,14 @@ components:
 people:
   me: {name: Me, email: me@example.com}
 declaration: {authority: {alone: [me]}}
+scenarios:
+  lost:
+    title: The registry is lost
+    probability: low
+    impact: high
+    procedure:
+      - phase: Back
+        steps: [preserve: {component: registry}, restore: {component: registry}, ask: registry]
 """
 
 

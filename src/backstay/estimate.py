@@ -74,7 +74,9 @@ def say(expected: Expected) -> str:
 
 def backup(history: History, component: ComponentName) -> Expected:
     """How long taking a point lasts."""
-    samples = [fact.took for _, fact in history.taken if fact.point.component == component]
+    samples = [
+        fact.took for _, fact in history.taken if fact.point.component == component and not fact.point.is_evidence
+    ]
     return of_samples(samples, f"no point of {component} was taken yet")
 
 

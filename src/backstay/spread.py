@@ -73,7 +73,7 @@ def _read_in(vault: VaultName, held: tuple[Point, ...], history: History) -> Pro
 def lacking(plan: Plan, component: Component, vault: VaultName, history: History, now: datetime) -> tuple[Point, ...]:
     """Points that `vault` should hold by its own retention, and that another vault has: newest first, for that is the
     order in which they are worth copying."""
-    held = {point.id for point in history.points_of(component.name, vault)}
+    held = {point.id for point in history.points_of(component.name, vault, evidence=True)}
     # Not its lock: that keeps what is there, and is no reason to bring what is not.
     policy = retain.Policy(retain.keep_of(component, plan.vaults[vault]), timezone=plan.timezone)
     wanted = [

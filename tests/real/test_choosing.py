@@ -231,7 +231,7 @@ def test_an_answer_that_changed_twice_is_said(tmp_path: Path) -> None:
     assert said["good"]["id"] == found.points[3].id
     assert said["bad"]["id"] == found.points[4].id
     assert said["monotone"] is True
-    recover = f"backstay recover database-loss --point registry={said['good']['id']} --disaster"
+    recover = f"backstay recover lost --point registry={said['good']['id']} --disaster"
     assert said["next"][0].startswith(recover)
 
 

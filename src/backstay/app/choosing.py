@@ -15,12 +15,13 @@ from backstay import engine
 from backstay.app.driving import driver, new_run
 from backstay.app.estate import keeper_of, scratch
 from backstay.app.home import Home
+from backstay.app.noting import note
 from backstay.app.people import somebody
 from backstay.app.reading import readable
 from backstay.config import grammar
 from backstay.engine.routine import Note, component_stream
-from backstay.errors import JournalConflict, NoLastGood, NotSupported, Usage
-from backstay.facts import AnswerGiven, Fact, Point, RoutineBegan, SearchBegan, SearchEnded, Verdict
+from backstay.errors import NoLastGood, NotSupported, Usage
+from backstay.facts import AnswerGiven, Point, RoutineBegan, SearchBegan, SearchEnded, Verdict
 from backstay.history import SearchSeen, searches, taken_order
 from backstay.plan import PRIMARY, Choose, Component, Question, Restore
 from backstay.ports import Acting, Progress
@@ -126,19 +127,8 @@ def _began(home: Home, component: Component, wanted: Wanted, by: PersonName | st
     open_ones = [one for one in searches(home.journal.read(stream)) if one.ended is None and one.asks(new)]
     if open_ones:
         return open_ones[-1]
-    _record(home, component, new)
+    note(home, component.name, new)
     return SearchSeen(new, home.clock.now())
-
-
-def _record(home: Home, component: Component, fact: Fact) -> None:
-    stream = component_stream(component.name)
-    while True:
-        recorded = home.journal.read(stream)
-        try:
-            home.journal.append(stream, [fact], expected=recorded[-1].seq if recorded else 0)
-        except JournalConflict:
-            continue
-        return
 
 
 @dataclass
@@ -156,7 +146,7 @@ class _Search:
 
     def __post_init__(self) -> None:
         self.id = self.seen.began.search
-        self.record = partial(_record, self.home, self.component)
+        self.record = partial(note, self.home, self.component.name)
 
     def gather(self, wanted: Wanted) -> None:
         """Which points are asked. Raises NoLastGood when there is none."""

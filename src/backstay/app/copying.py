@@ -191,7 +191,7 @@ def _lacking(home: Home, component: Component, to: VaultName, history: History, 
         return spread.lacking(home.plan, component, to, history, home.clock.now())
     if to in history.vaults_of(wanted.point):
         return ()
-    return [point for point in history.points_of(component.name) if point.id == wanted.point]
+    return [point for point in history.points_of(component.name, evidence=True) if point.id == wanted.point]
 
 
 def _sources(holders: Sequence[VaultName], to: VaultName, wanted: Wanted) -> tuple[VaultName, ...]:

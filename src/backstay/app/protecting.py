@@ -15,6 +15,7 @@ from backstay.app.driving import driver, new_run
 from backstay.app.estate import keeper_of, scratch, supported
 from backstay.app.home import Home
 from backstay.app.laying import Laid, Over, lay_down
+from backstay.app.marking import mark
 from backstay.app.reading import readable, surveyed
 from backstay.app.walls import refuse_swallowed
 from backstay.engine.routine import Note
@@ -38,7 +39,7 @@ from backstay.plan import PRIMARY, Component
 from backstay.ports import Acting, Progress, Vault
 from backstay.values import ComponentName, PointId, VaultName, listed
 from backstay.verbs.component import refute
-from backstay.verbs.routine import Routine, look_taken, prove_point, take_point
+from backstay.verbs.routine import Mark, Routine, look_taken, prove_point, take_point
 
 Screen = Callable[[str], AbstractContextManager[Progress]]
 """Told what begins; gives who watches its bytes until it has ended."""
@@ -56,6 +57,8 @@ class Came:
     vault: VaultName | None
     result: PointTaken | Proof | BackstayError
     passed_over: tuple[tuple[VaultName, BackstayError], ...] = ()
+    marked: str = ""
+    """Why the point was marked suspicious."""
 
     @property
     def error(self) -> BackstayError | None:
@@ -226,14 +229,20 @@ def prove(
     home.adopt("backstay")
     only = home.plan.vault(vault).name if vault is not None else None
     came: list[Came] = []
-    for found in _to_prove(home, names, point, only):
+    for found in _to_prove(home, names, point, only, tier):
         match found:
             case _Nothing(component, why):
                 came.append(Came(component.name, only, why))
             case _Found(component, name, newest):
+                marks = list[str]()
+
+                def marking(point: Point, why: str, marks: list[str] = marks) -> None:
+                    marks.append(mark(home, point, why))
+
                 with screen(f"proving {component.name} from {name}") as progress:
-                    result = _attempt(partial(_prove, home, component, name, newest.id, tier, progress))
-                came.append(Came(component.name, name, result))
+                    proving = _Proving(component, name, newest.id, tier, marking)
+                    result = _attempt(partial(_prove, home, proving, progress))
+                came.append(Came(component.name, name, result, marked=listed(marks)))
                 copying.beside(home, component.name, name)
     home.seal()
     return came
@@ -252,9 +261,16 @@ class _Nothing:
     why: BackstayError
 
 
-def _to_prove(home: Home, names: Sequence[str], point: str | None, only: VaultName | None) -> list[_Found | _Nothing]:
+def _to_prove(
+    home: Home, names: Sequence[str], point: str | None, only: VaultName | None, tier: Tier
+) -> list[_Found | _Nothing]:
     if point is not None:
         vault, found = find_point(home, PointId(point), only)
+        if found.is_evidence and tier != "bytes":
+            raise NotSupported(
+                f"{found.id} is evidence: a damaged state, captured as it was, and nothing is proved by restoring it",
+                hint="read its bytes with --tier bytes; lay it down with `backstay restore`",
+            )
         return [_Found(home.plan.component(found.component), vault, found)]
     work: list[_Found | _Nothing] = []
     for component in chosen(home, names):
@@ -277,7 +293,7 @@ def _newest_in(home: Home, component: Component, vaults: Sequence[VaultName]) ->
             troubles.append(_Nothing(component, error))
             continue
         troubles += [_Nothing(component, error) for error in damaged[-1:]]
-        newest = max(sound, key=taken_order, default=None)
+        newest = max((point for point in sound if not point.is_evidence), key=taken_order, default=None)
         if newest is not None and (best is None or taken_order(newest) > taken_order(best.point)):
             best = _Found(component, name, newest)
     if best is None and not troubles:
@@ -286,18 +302,27 @@ def _newest_in(home: Home, component: Component, vaults: Sequence[VaultName]) ->
     return [*([best] if best else []), *troubles]
 
 
-def _prove(home: Home, component: Component, name: VaultName, point: PointId, tier: Tier, progress: Progress) -> Proof:
-    vault = home.vault(name)
-    routine = _routine(home, component, vault, "proof", progress)
-    began = _began(home, routine, "proof", point)
+@dataclass(frozen=True, slots=True)
+class _Proving:
+    component: Component
+    vault: VaultName
+    point: PointId
+    tier: Tier
+    mark: Mark
+
+
+def _prove(home: Home, what: _Proving, progress: Progress) -> Proof:
+    routine = _routine(home, what.component, home.vault(what.vault), "proof", progress)
+    began = _began(home, routine, "proof", what.point)
 
     def act(acting: Acting, note: Note) -> ProofGiven:
-        return ProofGiven(routine.run, prove_point(replace(routine, stop=acting.stop), point, scratch(home), tier))
+        stoppable = replace(routine, stop=acting.stop)
+        return ProofGiven(routine.run, prove_point(stoppable, what.point, scratch(home), what.tier, what.mark))
 
     def look(open_one: RoutineBegan) -> RoutineFailed:
         return RoutineFailed(open_one.run, 1, "it was interrupted; nothing was found out about the point")
 
-    end = engine.routine(driver(home), component.name, began, act, look)
+    end = engine.routine(driver(home), what.component.name, began, act, look)
     assert isinstance(end, ProofGiven), "a proof that raises nothing was given"
     return end.proof
 
@@ -320,7 +345,7 @@ def find_point(home: Home, id: PointId, only: VaultName | None = None) -> tuple[
 
 def newest_point(home: Home, component: ComponentName) -> tuple[VaultName, Point]:
     """Raises NoSuchPoint."""
-    found = [(point, name) for name, points in surveyed(home, component) for point in points]
+    found = [(point, name) for name, points in surveyed(home, component) for point in points if not point.is_evidence]
     if not found:
         known = sorted({str(point.component) for _, points in surveyed(home) for point in points})
         raise NoSuchPoint(

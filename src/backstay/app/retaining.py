@@ -11,11 +11,12 @@ from functools import partial
 from operator import eq
 
 from backstay.app.home import Home
+from backstay.app.noting import note
 from backstay.app.protecting import chosen
 from backstay.app.under_way import unfinished
 from backstay.engine.routine import component_stream, open_routines
-from backstay.errors import BackstayError, JournalConflict, NoSuchPoint, NotPruned, ObjectLocked
-from backstay.facts import Fact, Hold, HoldPlaced, Point, PointEnded
+from backstay.errors import BackstayError, NoSuchPoint, NotPruned, ObjectLocked, Usage
+from backstay.facts import Hold, HoldPlaced, Point, PointEnded
 from backstay.history import History, active_holds
 from backstay.plan import Choose, Component
 from backstay.ports import Progress
@@ -170,25 +171,11 @@ def _let_log_go(vault: Repository, component: ComponentName) -> LetGo:
 
 def _write_down(home: Home, shelf: Shelf, expiring: Expires, by: str) -> None:
     fact = PointEnded(shelf.vault, expiring.point.id, expiring.because, by)
-    _append(home, shelf.component, fact, lambda old: isinstance(old, PointEnded) and _same(old, fact))
+    note(home, shelf.component, fact, lambda old: isinstance(old, PointEnded) and _same(old, fact))
 
 
 def _same(one: PointEnded, other: PointEnded) -> bool:
     return (one.vault, one.point) == (other.vault, other.point)
-
-
-def _append(home: Home, component: ComponentName, fact: Fact, there: Callable[[Fact], bool]) -> None:
-    """Once: a try that died before it deleted has written it down already."""
-    stream = component_stream(component)
-    while True:
-        recorded = home.journal.read(stream)
-        if any(there(one.fact) for one in recorded):
-            return
-        try:
-            home.journal.append(stream, [fact], expected=recorded[-1].seq if recorded else 0)
-        except JournalConflict:
-            continue
-        return
 
 
 # ── holds ────────────────────────────────────────────────────────────────────────────────────────
@@ -208,7 +195,7 @@ def place_hold(home: Home, hold: Hold) -> Held:
     for name in places:
         home.vault(name).keep_hold(hold)
         placed = HoldPlaced(name, hold)
-        _append(home, hold.component, placed, partial(eq, placed))
+        note(home, hold.component, placed, partial(eq, placed))
     home.seal()
     return Held(hold, tuple(places))
 
@@ -217,10 +204,17 @@ def _has(points: Iterable[Point], id: PointId) -> bool:
     return any(point.id == id for point in points)
 
 
-def release(home: Home, point: PointId, component: ComponentName, by: PersonName, reason: str) -> list[Held]:
-    """Take back every hold of a point. Raises NoSuchPoint when none is in force."""
+def release(home: Home, point: PointId, component: ComponentName, by: PersonName, reason: str | None) -> list[Held]:
+    """Take back every hold of a point. Raises NoSuchPoint when none is in force, Usage where a reason is owed."""
     now = home.clock.now()
     holds = [hold for hold in active_holds(home.history(component).holds) if hold.point == point]
     if not holds:
         raise NoSuchPoint(f"nobody holds the point {point}", hint="`backstay retain --dry-run` shows what is held")
-    return [place_hold(home, Hold(hold.id, point, component, "released", reason, by, now, None)) for hold in holds]
+    if marked := [hold for hold in holds if hold.kind != "keep" and reason is None]:
+        raise Usage(
+            f"{point} is held as {marked[0].kind}: people will ask why it no longer is",
+            detail=f"{marked[0].by} said: {marked[0].reason}",
+            hint='add --reason "…"',
+        )
+    why = reason or "no longer needed"
+    return [place_hold(home, Hold(hold.id, point, component, "released", why, by, now, None)) for hold in holds]

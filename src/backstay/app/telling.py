@@ -3,7 +3,7 @@
 import json
 from collections.abc import Iterable, Mapping, Sequence
 from contextlib import suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 from typing import Any
 
@@ -15,9 +15,21 @@ from backstay.app.reading import surveyed
 from backstay.app.under_way import UnderWay, under_way
 from backstay.errors import JournalDamaged, StoreUnreachable, TailNotVerified, UnknownName
 from backstay.estimate import Estimate, Unknown
-from backstay.facts import Fact, NotVerified, Point, Proof, Proven, Recorded, Refuted, Result, write_fact
+from backstay.facts import (
+    Fact,
+    Hold,
+    HoldPlaced,
+    NotVerified,
+    Point,
+    Proof,
+    Proven,
+    Recorded,
+    Refuted,
+    Result,
+    write_fact,
+)
 from backstay.facts.audit import CLOCK_TOLERANCE
-from backstay.history import taken_order
+from backstay.history import active_holds, taken_order
 from backstay.objectives import ComponentStatus
 from backstay.values import PointId, StreamName, VaultName, count, listed, say_span, stamp
 from backstay.verify import content, decisive, exact
@@ -36,6 +48,8 @@ class PointRow:
     proof: str
     """`proven`, `refuted`, `not verified` or `unproven`."""
     why: str
+    marks: tuple[Hold, ...] = ()
+    """What keeps it from being chosen: `suspicious` or `forensic`."""
 
 
 def points(home: Home, components: Sequence[str]) -> list[PointRow]:
@@ -44,14 +58,25 @@ def points(home: Home, components: Sequence[str]) -> list[PointRow]:
     found: dict[PointId, Point] = {}
     holders: dict[PointId, list[VaultName]] = {}
     proofs: list[Proof] = []
+    holds: list[Hold] = []
     for name, held in surveyed(home):
         with suppress(StoreUnreachable):  # `troubles` says so
             proofs += home.vaults[name].proofs()
+            holds += home.vaults[name].holds()
         for point in held:
             if not components or point.component in components:
                 found.setdefault(point.id, point)
                 holders.setdefault(point.id, []).append(name)
-    rows = [_row_of(point, holders[point.id], [p for p in proofs if p.point == point.id]) for point in found.values()]
+    if home.asked.vault is None:  # the journal has marks that no vault took
+        holds += [one.fact.hold for one in home.journal.everything() if isinstance(one.fact, HoldPlaced)]
+    marks = [hold for hold in active_holds(holds) if hold.kind in ("suspicious", "forensic")]
+    rows = [
+        replace(
+            _row_of(point, holders[point.id], [p for p in proofs if p.point == point.id]),
+            marks=tuple(hold for hold in marks if hold.point == point.id),
+        )
+        for point in found.values()
+    ]
     for name in components:
         if all(row.point.component != name for row in rows):
             _refuse_unknown(home, name)

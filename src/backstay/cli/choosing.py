@@ -1,7 +1,8 @@
-"""Which point to go back to: the last one at which a question was still answered right."""
+"""Which point to go back to: the last one at which a question was still answered right. And the damage, as evidence."""
 
 from contextlib import AbstractContextManager
 from dataclasses import dataclass
+from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 from cyclopts import App, Parameter
@@ -18,7 +19,8 @@ By = Annotated[str | None, Parameter(env_var="BACKSTAY_PERSON")]
 
 
 def register(app: App) -> None:
-    app.command(choose)
+    for verb in (choose, capture):
+        app.command(verb)
 
 
 @Parameter(name="*")
@@ -84,6 +86,56 @@ def choose(
     page.done(_told(sought))
     if sought.good is None:
         raise Failed(NoLastGood.code)
+
+
+def capture(
+    component: str,
+    *,
+    reason: str,
+    from_: Annotated[Path | None, Parameter(name="--from")] = None,
+    vault: str | None = None,
+    by: By = None,
+    common: Common = HERE,
+) -> None:
+    """Capture a damaged state that a recovery moved aside, as it is, into a point that is evidence. No recovery takes
+    such a point, it does not expire while it is held, and nothing of the preserved state is changed or deleted.
+
+    Example: `backstay capture database --reason "how did the tables go?" --by devops-lead`
+
+    Parameters
+    ----------
+    component
+        The component that it is a state of.
+    reason
+        Why it is kept; people will ask.
+    from_
+        A data directory, a database file, or a folder. Default: what the newest recovery moved aside.
+    vault
+        Into this vault of the plan. Default: the first of the component.
+    by
+        Who captures it: a person of the plan.
+    """
+    from backstay.app.capturing import Wanted
+    from backstay.app.capturing import capture as read
+    from backstay.cli.printing import Page
+    from backstay.cli.protecting import work_screen
+    from backstay.values import count, say_size, say_span
+
+    page = Page(common)
+    home = page.home()
+    wanted = Wanted(component, from_, reason, by, vault)
+    done = read(home, wanted, lambda title: work_screen(page, home.clock.elapsed, title))
+    point, took = done.taken.point, say_span(done.taken.took)
+    size = f"{count(point.files, 'file')}, {say_size(point.size_bytes)}, {say_size(point.stored_bytes)} stored"
+    page.say(f"✔ {component}: {point.id} in {done.taken.vault} is {done.path} as it was: {size}, in {took}")
+    page.say("  it is forensic: no recovery takes it, and it is held until somebody releases it")
+    for line in done.taken.said:
+        page.say(f"  {line}", "dim")
+    page.say(f"  look into it: backstay restore {component} --point {point.id} --to FOLDER", "dim")
+    page.say(f"  {done.path} is still there; whether it may go is for you to say", "dim")
+    page.done(
+        {"point": point, "vault": done.taken.vault, "hold": done.hold, "path": done.path, "said": done.taken.said}
+    )
 
 
 def _say(page: "Page", sought: "Sought") -> None:

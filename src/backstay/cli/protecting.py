@@ -106,7 +106,14 @@ def points(*components: str, vault: VaultAddress = None, common: Common = HERE) 
         page.say(f"✘ {trouble.said}", "bold red")
     if not rows and not troubles:
         page.say("there are no recovery points yet; take some with `backstay backup`")
-    listed = [{"vaults": _plain(r.vaults), "proof": r.proof, "why": r.why, **_plain(r.point)} for r in rows]
+    for row in rows:
+        for hold in row.marks:
+            page.say(f"! {row.point.id} is {hold.kind}, by {hold.by}: {hold.reason}", "bold yellow")
+    listed = [
+        {"vaults": _plain(r.vaults), "proof": r.proof, "why": r.why, "marks": [_plain(m) for m in r.marks]}
+        | _plain(r.point)
+        for r in rows
+    ]
     page.done({"points": listed, "troubles": [trouble.said for trouble in troubles]})
     if troubles:
         raise Failed(troubles[0].code)
@@ -131,7 +138,8 @@ def say_points(page: "Page", home: "Home", rows: "Sequence[PointRow]") -> None:
     shown = ["point", "component", "data until", *more]
     cells = (
         {"point": r.point.id, "component": r.point.component, "data until": local(r.point.moment),
-         "age": _age(now - r.point.moment), "size": say_size(r.point.size_bytes), "proof": r.proof,
+         "age": _age(now - r.point.moment), "size": say_size(r.point.size_bytes),
+         "proof": ", ".join([r.proof, *dict.fromkeys(hold.kind for hold in r.marks)]),
          "vaults": _holders(r.vaults), "stored": say_size(r.point.stored_bytes)}
         for r in rows
     )  # fmt: skip
@@ -299,7 +307,8 @@ def _told(one: "Came") -> "dict[str, object]":
         case Proof() as proof:
             result = proof.result()
             name = {Proven: "proven", Refuted: "refuted", NotVerified: "not verified"}[type(result)]
-            return told | {"result": name, "why": getattr(result, "why", ""), "proof": _plain(proof)}
+            told |= {"result": name, "why": getattr(result, "why", ""), "suspicious": one.marked}
+            return told | {"proof": _plain(proof)}
         case error:
             return told | {"code": error.code, "error": error.message, "known": error.detail, "try": error.hint}
 
@@ -335,6 +344,10 @@ def _say_proof(page: "Page", one: "Came", details: bool) -> None:
 
     if isinstance(one.result, Proof):
         say_proof(page, one.result, details)
+        if one.marked:
+            id = one.result.point
+            page.say(f"! {id} is marked suspicious, and is not chosen by itself: {one.marked}", "bold red")
+            page.say(f'  if that is right: backstay release {id} --by PERSON --reason "…"; then verify it again')
     else:
         _say_error(page, one)
 

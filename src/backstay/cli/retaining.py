@@ -150,8 +150,8 @@ def hold(
     page.done({"hold": placed, "vaults": held.vaults})
 
 
-def release(point: str, *, reason: str = "no longer needed", by: By = None, common: Common = HERE) -> None:
-    """Take back every hold of a point: the plan's `keep` decides about it again.
+def release(point: str, *, reason: str | None = None, by: By = None, common: Common = HERE) -> None:
+    """Take back every hold of a point: the plan's `keep` decides about it again, and a recovery may choose it.
 
     Example: `backstay release 20261122T204437Z-7f3a9c1d --by anna`
 
@@ -160,7 +160,7 @@ def release(point: str, *, reason: str = "no longer needed", by: By = None, comm
     point
         The point that is held.
     reason
-        Why it is held no longer.
+        Why it is held no longer. One that is marked suspicious, or kept as evidence, is not released without.
     by
         Who lets it go: a person of the plan.
     """

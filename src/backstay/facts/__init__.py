@@ -40,6 +40,7 @@ from backstay.facts.others import RoutineFailed as RoutineFailed
 from backstay.facts.others import RunAttached as RunAttached
 from backstay.facts.others import SearchBegan as SearchBegan
 from backstay.facts.others import SearchEnded as SearchEnded
+from backstay.facts.points import FORENSIC as FORENSIC
 from backstay.facts.points import CheckResult as CheckResult
 from backstay.facts.points import Hold as Hold
 from backstay.facts.points import NotVerified as NotVerified

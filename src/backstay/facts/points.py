@@ -8,6 +8,9 @@ from typing import Literal
 
 from backstay.values import ComponentName, Digest, LineageId, PersonName, PointId, VaultName
 
+FORENSIC = "forensic"
+"""The way of a point that was captured from a preserved, damaged state."""
+
 
 @dataclass(frozen=True, slots=True)
 class Point:
@@ -19,7 +22,7 @@ class Point:
     parent: PointId | None
     """The point that was there before it: what is shared with it was not stored again."""
     way: str
-    """`local`, `stream`, `logical`, `online`, `copy` or `command`."""
+    """`local`, `stream`, `logical`, `online`, `copy`, `command` or `forensic`."""
     began: datetime
     ended: datetime
     newest: datetime | None
@@ -34,6 +37,11 @@ class Point:
     writer: str
     """The enrolled writer that signed it."""
     about: Mapping[str, str] = field(default_factory=dict[str, str])
+
+    @property
+    def is_evidence(self) -> bool:
+        """Nothing is ever recovered from it, whoever names it."""
+        return self.way == FORENSIC
 
     @property
     def moment(self) -> datetime:
@@ -107,6 +115,8 @@ class Proof:
     """Rows per table."""
     newest: datetime | None = None
     plan: Digest = Digest("")
+    canaries: Mapping[str, int] = field(default_factory=dict[str, int])
+    """The plan's numbers that must not go down, by name."""
 
     def result(self) -> Result:
         """Refuted by any failed check; else not verified by any that could not run, or by none at all."""

@@ -117,6 +117,15 @@ def mapping(inner: Shape[T]) -> Shape[Mapping[Any, T]]:
     return Shape(write, read)
 
 
+def or_none_yet(inner: Shape[Mapping[Any, T]]) -> Shape[Mapping[Any, T]]:
+    """A mapping that was added to an old fact: a key that is missing reads as an empty one."""
+
+    def read(stored: Any) -> Mapping[Any, T]:
+        return {} if stored is None else inner.read(stored)
+
+    return Shape(inner.write, read)
+
+
 def record(kind: Callable[..., T], /, **fields: "Shape[Any] | tuple[str, Shape[Any]]") -> Shape[T]:
     """A dataclass: stored key to the shape of the attribute of that name, or to (attribute, shape)."""
     spelled = {key: (key, to) if isinstance(to, Shape) else to for key, to in fields.items()}

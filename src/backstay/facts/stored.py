@@ -20,6 +20,7 @@ from backstay.facts.shapes import (
     maybe,
     moment,
     one_of,
+    or_none_yet,
     record,
     span,
     tagged,
@@ -136,7 +137,8 @@ check_result: Shape[points.CheckResult] = record(
 proof: Shape[points.Proof] = record(
     points.Proof,
     point=text, component=text, vault=text, tier=one_of("bytes", "sample", "full"), began=moment, ended=moment,
-    restore_took=maybe(span), checks=many(check_result), counts=mapping(whole), newest=maybe(moment), plan=text,
+    restore_took=maybe(span), checks=many(check_result), counts=mapping(whole), canaries=or_none_yet(mapping(whole)),
+    newest=maybe(moment), plan=text,
 )  # fmt: skip
 hold: Shape[points.Hold] = record(
     points.Hold,

@@ -67,12 +67,17 @@ class History:
         """The newest moment in what a recovery from this point can bring back."""
         return max(point.moment, self.leads.get(point.id, point.moment))
 
-    def points_of(self, component: ComponentName, vault: VaultName | None = None) -> tuple[Point, ...]:
-        """Oldest first; a point that several vaults have comes once."""
+    def points_of(
+        self, component: ComponentName, vault: VaultName | None = None, *, evidence: bool = False
+    ) -> tuple[Point, ...]:
+        """Oldest first; a point that several vaults have comes once. What was captured as evidence protects nothing: it
+        is left out, unless it is asked for."""
         found = {
             held.point.id: held.point
             for held in self.points
-            if held.point.component == component and (vault is None or held.vault == vault)
+            if held.point.component == component
+            and (vault is None or held.vault == vault)
+            and (evidence or not held.point.is_evidence)
         }
         return tuple(sorted(found.values(), key=taken_order))
 
@@ -91,7 +96,11 @@ class History:
 
     def line(self, component: ComponentName) -> Line:
         own = [(at, fact) for at, fact in self.lineages if fact.component == component]
-        points = {fact.point.id: fact.point for _, fact in self.taken if fact.point.component == component}
+        points = {
+            fact.point.id: fact.point
+            for _, fact in self.taken
+            if fact.point.component == component and not fact.point.is_evidence
+        }
         points |= {point.id: point for point in self.points_of(component)}
         return line_of(points.values(), own)
 

@@ -108,9 +108,10 @@ def component_status(
 ) -> ComponentStatus:
     """The row of one component."""
     name, among, promised = component.name, candidates(history, component.name), plan.objectives_of(component)
-    newest = among.points[-1] if among.points else None
+    recoverable = [point for point in among.points if not point.is_evidence]
+    newest = recoverable[-1] if recoverable else None
     usable, good = choose("newest", among, now), choose("proven", among, now)
-    held = {point.id for point in among.points}
+    held = {point.id for point in recoverable}
     proof = next((proof for proof in reversed(among.proofs) if proof.point in held), None)
     supported = component.kind in can
     data = rpo(name, promised.rpo, usable, good, history, now)

@@ -77,6 +77,7 @@ from backstay.plan.targets import spell as spell
 from backstay.plan.whole import Excluded as Excluded
 from backstay.plan.whole import Plan as Plan
 from backstay.plan.whole import System as System
+from backstay.plan.wording import Canary as Canary
 from backstay.plan.wording import Compare as Compare
 from backstay.plan.wording import Cron as Cron
 from backstay.plan.wording import DailyAt as DailyAt

@@ -7,7 +7,7 @@ from decimal import Decimal
 from enum import Enum
 from typing import Literal
 
-from backstay.plan.wording import Objectives, Question, Schedule, Template
+from backstay.plan.wording import Canary, Objectives, Question, Schedule, Template
 from backstay.values import (
     ComponentName,
     Period,
@@ -139,6 +139,7 @@ class Prove:
     within: timedelta | None = None
     """How long restoring and asking may take."""
     ask: tuple[Question, ...] = ()
+    canary: tuple[Canary, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)

@@ -138,3 +138,13 @@ class Question:
     sql: str
     expect: Expectation
     name: str
+
+
+@dataclass(frozen=True, slots=True)
+class Canary:
+    """A question whose wrong answer makes a point suspicious: not refuted, and not chosen before a person looked."""
+
+    sql: str
+    name: str
+    expect: Expectation | None = None
+    """None: its number must never go down from one proof to the next."""

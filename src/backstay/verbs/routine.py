@@ -21,9 +21,9 @@ from backstay.facts import CheckResult, Point, PointTaken, Proof, Refuted, Routi
 from backstay.plan import Component, Objectives
 from backstay.ports import Answer, Answers, Clock, Keeper, PointReader, Progress, Vault, unwatched
 from backstay.processes import holding
-from backstay.values import Digest, PointId, RunId, VaultName, count, say_size, utc
+from backstay.values import Digest, PointId, RunId, VaultName, count, listed, say_size, utc
 from backstay.verbs.reading import Stoppable, Witnessed, heed, never
-from backstay.verify import Tried, Unanswered, content, judge
+from backstay.verify import Tried, Unanswered, content, judge, suspect
 
 T = TypeVar("T")
 Tier = Literal["bytes", "sample", "full"]
@@ -94,10 +94,19 @@ class _Seen:
     inspected: list[CheckResult] = field(default_factory=list[CheckResult])
     counts: Mapping[str, int] | Unanswered = field(default_factory=lambda: Unanswered("nothing was restored"))
     answers: dict[str, Answer | Unanswered] = field(default_factory=dict[str, "Answer | Unanswered"])
+    canaries: dict[str, Answer | Unanswered] = field(default_factory=dict[str, "Answer | Unanswered"])
     newest: datetime | None = None
 
 
-def prove_point(routine: Routine, id: PointId, scratch: Path, tier: Tier = "full") -> Proof:
+Mark = Callable[[Point, str], None]
+"""Told of a point that is suspicious, and why, before its proof is kept: whoever dies in between has not hidden it."""
+
+
+def _unmarked(point: Point, why: str) -> None:
+    pass
+
+
+def prove_point(routine: Routine, id: PointId, scratch: Path, tier: Tier = "full", mark: Mark = _unmarked) -> Proof:
     """Restore the point below the folder `scratch`, ask it everything, judge, and seal the proof beside the point.
 
     `bytes` only reads every byte. What goes wrong with the point, or with looking at it, is in the proof; raises
@@ -130,22 +139,31 @@ def prove_point(routine: Routine, id: PointId, scratch: Path, tier: Tier = "full
     )
     last = last_proof(routine.vault.proofs(), reader.point)
     proof = replace(judge(tried, routine.component, routine.objectives, last), plan=routine.plan)
+    if stopped is None and tier != "bytes":
+        suspected = suspect(reader.point, routine.component.prove, seen.counts, seen.canaries, last)
+        proof = replace(proof, checks=(*proof.checks, *suspected.checks), canaries=suspected.canaries)
+        if suspected.reasons:
+            mark(reader.point, listed(suspected.reasons))
     routine.vault.keep_proof(proof)
     return proof
 
 
 def last_proof(proofs: list[Proof], point: Point) -> Proof | None:
     """What the rows of `point` are compared with: the newest proof, of this point or an older one, that has counts and
-    did not refute it. A newer point may rightly have far more rows; a refuted one must not become the measure."""
+    did not refute it. A newer point may rightly have far more rows; a refuted one must not become the measure. Ids sort
+    by the second, and no further: of two points of one second, the one that was proved last is the older."""
     fit = [
         proof
         for proof in proofs
         if proof.component == point.component
-        and proof.point <= point.id
+        and proof.point[:_SECOND] <= point.id[:_SECOND]
         and proof.counts
         and not isinstance(content(proof), Refuted)
     ]
-    return max(fit, key=lambda proof: (proof.point, proof.ended), default=None)
+    return max(fit, key=lambda proof: (proof.point[:_SECOND], proof.ended), default=None)
+
+
+_SECOND = len("20261122T204437Z")
 
 
 def _look(routine: Routine, reader: PointReader, scratch: Path, tier: Tier, seen: _Seen) -> None:
@@ -174,6 +192,9 @@ def _ask(routine: Routine, answers: Answers, seen: _Seen) -> None:
     for question in component.prove.ask:
         heed(routine.stop)
         seen.answers[question.name] = _answered(partial(answers.ask, question.sql))
+    for canary in component.prove.canary:
+        heed(routine.stop)
+        seen.canaries[canary.name] = _answered(partial(answers.ask, canary.sql))
     if component.newest is not None:
         seen.newest = moment_of(_answered(partial(answers.ask, component.newest)))
 

@@ -1,7 +1,8 @@
 """What proves a point, when a proof goes stale, and which point is the last known good.
 
-`answers` compares a value with an expectation, `checks` makes a proof of what a sandbox gave, `choice` picks the
-point to recover from and says why not a newer one.
+`answers` compares a value with an expectation, `checks` makes a proof of what a sandbox gave, `suspicion` says what a
+person has to judge, `choice` picks the point to recover from and says why not a newer one; `bisect` finds the last at
+which a question was answered right.
 """
 
 from backstay.verify.answers import Answer as Answer
@@ -35,3 +36,5 @@ from backstay.verify.choice import decisive as decisive
 from backstay.verify.choice import last_known_good as last_known_good
 from backstay.verify.choice import spoilt_in as spoilt_in
 from backstay.verify.choice import stale as stale
+from backstay.verify.suspicion import Suspected as Suspected
+from backstay.verify.suspicion import suspect as suspect

@@ -31,8 +31,10 @@ CODES: Mapping[str, str] = {
     "B01": "Every byte of the point could be read from the vault, and is what was written.",
     "R01": "The point could be restored and started in a place of its own.",
     "V01": "Every table of the last proof is there, and none is empty or far smaller.",
+    "V05": "No table lost more than a tenth of its rows since the last proof.",
     "M01": "A question of the plan has the answer that the plan expects.",
     "M02": "The proof was not cut short after the restore.",
+    "M05": "What the plan calls a canary is as it must be, and no number of one went down.",
     "C01": "The point is not older than the plan allows.",
     "C02": "Restoring and asking did not take longer than the plan allows.",
 }

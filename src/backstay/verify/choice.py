@@ -62,7 +62,11 @@ def candidates(history: History, component: ComponentName) -> Candidates:
         if one.point.component == component:
             held[one.point.id] = (*held.get(one.point.id, ()), one.vault)
     return Candidates(
-        history.points_of(component), history.proofs_of(component), history.holds, history.line(component), held
+        history.points_of(component, evidence=True),
+        history.proofs_of(component),
+        history.holds,
+        history.line(component),
+        held,
     )
 
 
@@ -132,6 +136,8 @@ def _healed(proof: Proof, later: Sequence[Proof]) -> bool:
 
 def barred(point: Point, holds: Iterable[Hold], line: Line) -> str | None:
     """Why this point may not be chosen, whatever its proofs say. None: it may."""
+    if point.is_evidence:
+        return "it is evidence: a damaged state, captured as it was"
     for hold in active_holds(holds):
         if hold.point == point.id and hold.kind == "suspicious":
             return f"marked suspicious by {hold.by}: {hold.reason}"
@@ -228,6 +234,8 @@ def _named(id: str, among: Candidates, now: datetime) -> Chosen | NoneGood:
     point = next((point for point in among.points if point.id == id), None)
     if point is None:
         return NoneGood(f"there is no recovery point {id}")
+    if point.is_evidence:
+        return NoneGood(f"the point {id} is evidence: a damaged state, captured as it was; nobody recovers from it")
     told = decisive(point.id, among.proofs, among.held.get(point.id, ()))
     if told is not None and isinstance(told[1], Refuted):
         return NoneGood(f"the point {id} was refuted", (PassedOver(point.id, told[1].why),))

@@ -11,7 +11,7 @@ from backstay.config.sections.sources import DATABASES, SOURCES, sort_of
 from backstay.config.sections.words import OBJECTIVES, SCHEDULE, SOME_SPAN, SQL, TEXT
 from backstay.config.spelling import quoted
 from backstay.config.tables import Fields, OneOf, Table, default, optional, required
-from backstay.plan import Component, DailyAt, Objectives, PostgresSource, PostgresWay, Protect, Prove, Question
+from backstay.plan import Canary, Component, DailyAt, Objectives, PostgresSource, PostgresWay, Protect, Prove, Question
 from backstay.values import ComponentName, VaultName
 
 USUAL_FULL = DailyAt(time(2, 0))
@@ -81,6 +81,29 @@ QUESTION = Table(
     _question,
 )
 
+NO_LESS = optional(
+    "expect",
+    Word("an expectation, like >= 1", grammar.expectation, types=("string", "number")),
+    "the right answers",
+    '"= 1"',
+    "a number that must never go down from one proof to the next",
+)
+
+
+def _canary(fields: Fields) -> Canary:
+    said = " ".join(fields[QUESTION_SQL].split())
+    return Canary(fields[QUESTION_SQL], fields[AS] or (said if len(said) <= 60 else said[:59] + "…"), fields[NO_LESS])
+
+
+CANARY = Table(
+    "canary",
+    "a canary",
+    "A question like those of `ask`, whose wrong answer marks the point *suspicious* and does not refute it: a person "
+    "may name it, and nothing chooses it by itself. A row that must be there; a number that must never go down.",
+    (QUESTION_SQL, NO_LESS, AS),
+    _canary,
+)
+
 PROVE_AT = default("at", SCHEDULE, USUAL_PROOF, "when the newest point is proven", '"03:00"', '`"03:00"`')
 MAX_AGE = optional("max_age", SOME_SPAN, "a point older than this is stale, to the second", "24h", "never stale")
 PROVE_WITHIN = optional("within", SOME_SPAN, "how long restoring and asking may take", "30m", "as long as it takes")
@@ -92,23 +115,29 @@ ASK = default(
     '[{sql: "SELECT count(*) FROM users", expect: ">= 1"}]',
     "none",
 )
+CANARIES = default(
+    "canary",
+    ListOf(CANARY),
+    (),
+    "questions whose wrong answers make a point suspicious",
+    '[{sql: "SELECT count(*) FROM invoices"}]',
+    "none",
+)
 
 
 def _prove(fields: Fields) -> Prove:
-    questions = fields[ASK]
-    seen: set[str] = set()
-    for question in questions:
-        if question.name in seen:
-            fields.spot(ASK).wrong(f"two questions are called {quoted(question.name)}: name them with `as`")
-        seen.add(question.name)
-    return Prove(fields[PROVE_AT], fields[MAX_AGE], fields[PROVE_WITHIN], questions)
+    for key, what, of in ((ASK, "questions", fields[ASK]), (CANARIES, "canaries", fields[CANARIES])):
+        names = [one.name for one in of]
+        for name in dict.fromkeys(name for name in names if names.count(name) > 1):
+            fields.spot(key).wrong(f"two {what} are called {quoted(name)}: name them with `as`")
+    return Prove(fields[PROVE_AT], fields[MAX_AGE], fields[PROVE_WITHIN], fields[ASK], fields[CANARIES])
 
 
 PROVE_TABLE = Table(
     "prove",
     "how points are proven",
     "How the newest point is proven: it is restored into a throw-away place and asked.",
-    (PROVE_AT, MAX_AGE, PROVE_WITHIN, ASK),
+    (PROVE_AT, MAX_AGE, PROVE_WITHIN, ASK, CANARIES),
     _prove,
 )
 
@@ -149,7 +178,7 @@ def _component(fields: Fields) -> Component:
     if kind not in DATABASES:
         if fields.given(NEWEST):
             fields.spot(NEWEST).wrong("only a database can be asked")
-        if fields[PROVE].ask:
+        if fields[PROVE].ask or fields[PROVE].canary:
             fields.spot(PROVE).wrong("only a database can be asked: `ask` goes with postgres or sqlite")
     if fields[PROTECT].wal:
         _refuse_wal(fields, source)
