@@ -4,7 +4,7 @@ import argparse
 import sys
 from importlib import import_module
 
-NAMES = ("first", "postgres", "scale", "vault")
+NAMES = ("first", "postgres", "scale", "vault", "wal-loss")
 
 
 def main() -> int:
@@ -17,8 +17,9 @@ def main() -> int:
     )
     parser.add_argument("--only", action="append", default=[], help="vault: only main, delta, chain or s3; repeat")
     parser.add_argument("--chain", type=int, default=120, help="vault: how many incremental backups before a restore")
+    parser.add_argument("--crashes", type=int, default=20, help="wal-loss: how often the server is killed")
     words = parser.parse_args()
-    import_module(words.name).run(words.size, words.json, words)
+    import_module(words.name.replace("-", "_")).run(words.size, words.json, words)
     return 0
 
 

@@ -1,14 +1,10 @@
 """The receiver against real servers: what it confirms is in the vault, whatever dies."""
 
 import json
+import random
 import re
 import shutil
 import subprocess
-import threading
-from collections.abc import Generator
-from contextlib import contextmanager
-from dataclasses import dataclass, field
-from datetime import timedelta
 from itertools import pairwise
 from pathlib import Path
 from typing import Any
@@ -16,14 +12,13 @@ from typing import Any
 import psycopg
 import pytest
 
-from backstay.adapters.clock import SystemClock
 from backstay.adapters.memory.store import MemoryStore
-from backstay.adapters.postgres.receiving import Closing, Connected, Event, Kept, Receiver
-from backstay.adapters.postgres.shelving import Trouble
+from backstay.adapters.objectstore import FolderStore
+from backstay.adapters.postgres.receiving import Connected, Kept
 from backstay.app import planning
 from backstay.app.home import Asked, Home
 from backstay.app.leading import log_of
-from backstay.errors import BackstayError, ObjectMissing, SourceUnsuitable, StoreUnreachable, WalConflict
+from backstay.errors import ObjectMissing, SourceUnsuitable, StoreUnreachable, WalConflict
 from backstay.lsn import Lsn, lsn
 from backstay.ports import Key
 from backstay.reach import base_of, reaches, read_history
@@ -31,55 +26,12 @@ from backstay.values import VaultName
 from backstay.vault import Repository, names
 from fix_estate import program
 from fix_postgres import MakePostgres, Server
+from fix_receiving import Crashes, following
 from fix_vault import new_vault
 from fix_waiting import until
 
 LOCAL, OTHER = VaultName("local"), VaultName("other")
-QUICK = Closing(timedelta(seconds=0.2), 1 << 20)
 SAFE = {"fsync": "on", "max_slot_wal_keep_size": "1GB"}
-
-
-@dataclass
-class Following:
-    receiver: Receiver
-    heard: list[Event] = field(default_factory=list[Event])
-    errors: list[BackstayError] = field(default_factory=list[BackstayError])
-
-    @property
-    def durable(self) -> Lsn:
-        return max((one.end for one in self.heard if isinstance(one, Kept)), default=Lsn(0))
-
-    def has(self, place: Lsn) -> None:
-        until(lambda: self.durable >= place or bool(self.errors), f"the log up to {place:x} is kept", seconds=20)
-        assert not self.errors, self.errors
-
-    @property
-    def troubles(self) -> str:
-        return "\n".join(one.said for one in self.heard if isinstance(one, Trouble))
-
-
-@contextmanager
-def following(
-    server: Server, *vaults: Repository, closing: Closing = QUICK, slot: str = "backstay"
-) -> Generator[Following]:
-    heard: list[Event] = []
-    shelves = {VaultName(vault.name): vault.wal for vault in vaults}
-    found = Following(Receiver(server.dsn(), slot, shelves, SystemClock(), heard.append, closing), heard)
-
-    def run() -> None:
-        try:
-            found.receiver.run()
-        except BackstayError as error:
-            found.errors.append(error)
-
-    thread = threading.Thread(target=run)
-    thread.start()
-    try:
-        yield found
-    finally:
-        found.receiver.stop()
-        thread.join(30)
-        assert not thread.is_alive()
 
 
 def vault(name: str = "local") -> Repository:
@@ -179,16 +131,27 @@ def test_a_receiver_that_died_left_nothing_that_the_next_one_needs(make_postgres
     in_order(kept, system_of(server))
 
 
-def test_a_new_timeline_is_followed_and_its_history_comes_first(make_postgres: MakePostgres) -> None:
+@pytest.mark.parametrize("away", [False, True], ids=["followed", "away meanwhile"])
+def test_a_new_timeline_is_followed_and_its_history_comes_first(make_postgres: MakePostgres, away: bool) -> None:
+    """Where nobody follows meanwhile, the end of the old timeline is still to come when the new one is there."""
     server, kept = make_postgres(15, conf={**SAFE, "restore_command": "false"}), vault()
     system = system_of(server)
     with following(server, kept) as found:
         found.has(written(server))
+        if away:
+            found.receiver.stop()
+            until(lambda: not _followed(server), "nobody follows")
+            written(server)
         server.stop()
         (server.data / "recovery.signal").touch()
         server.start()
         until(lambda: not _recovering(server), "it is promoted")
-        found.has(written(server))
+        if not away:
+            found.has(written(server))
+    if away:
+        with following(server, kept) as found:
+            found.has(written(server))
+        assert [one.timeline for one in found.heard if isinstance(one, Connected)] == [1, 2]
     assert sorted(kept.wal.histories(system)) == [2]
     left = read_history(2, kept.wal.histories(system)[2])
     assert [(one.timeline, one.at) for one in left] == [(1, in_order(kept, system)[1])]
@@ -197,6 +160,11 @@ def test_a_new_timeline_is_followed_and_its_history_comes_first(make_postgres: M
     assert end == found.durable
     times = {one.key: one.modified for one in kept.store.list("wal/")}
     assert times[names.history(system, 2)] <= min(at for key, at in times.items() if "/00000002/0" in key)
+
+
+def _followed(server: Server) -> bool:
+    with server.connect() as connection:
+        return connection.execute("SELECT 1 FROM pg_stat_replication").fetchone() is not None
 
 
 def _recovering(server: Server) -> bool:
@@ -327,6 +295,19 @@ def test_a_server_that_was_set_back_is_not_taken_for_the_same(make_postgres: Mak
         until(lambda: bool(found.errors), "it refuses")
     assert isinstance(found.errors[0], WalConflict)
     assert "behind the log that is kept" in found.errors[0].message
+
+
+def test_what_was_confirmed_survives_a_crash_of_the_whole_server(make_postgres: MakePostgres, tmp_path: Path) -> None:
+    """Only the vault is left: rows come back up to the last one that was confirmed, at least (`bench/run wal-loss`)."""
+    server, kept = make_postgres(15, conf=SAFE), new_vault(FolderStore(tmp_path / "vault"))
+    crashes, moments = Crashes(server, kept, tmp_path), random.Random(4)
+    point = crashes.take()
+    losses = [*crashes.run(point, 1, moments, (0.4, 0.8))]
+    server.start()
+    losses += crashes.run(point, 1, moments, (0.4, 0.8), both=True)
+    for loss in losses:
+        assert loss.confirmed <= loss.recovered <= loss.committed + 1
+    assert losses[0].confirmed > 0
 
 
 # ── as it is typed ───────────────────────────────────────────────────────────────────────────────

@@ -8,12 +8,13 @@ writes no log, and its newest data would seem to grow old.
 import json
 import os
 import signal
-from collections.abc import Callable, Generator, Sequence
+from collections.abc import Callable, Generator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 from pathlib import Path
 from types import FrameType
+from typing import TypeVar
 
 from backstay.adapters.postgres.receiving import Closing, Connected, Event, Kept, Receiver, Resting
 from backstay.adapters.postgres.shelving import Trouble
@@ -25,12 +26,17 @@ from backstay.errors import BackstayError, JournalConflict, JournalReadOnly, Not
 from backstay.facts import LogKept
 from backstay.lsn import say_lsn
 from backstay.plan import PRIMARY, Component, PostgresSource
-from backstay.ports import WalShelf
+from backstay.ports import Piece, WalShelf
 from backstay.processes import holding
+from backstay.reach import Stretch
 from backstay.values import VaultName, listed, stamp
+
+T = TypeVar("T")
 
 LONGEST_PIECE = 60 << 20
 """Below what one object of a vault may hold, for what comes while it is closed."""
+FRESH = timedelta(minutes=10)
+"""A vault that was opened longer ago is opened anew; and whether another machine took over is asked again."""
 FACT_EVERY = timedelta(minutes=10)
 """While a server rests, the journal hears of it so often; more often where a shorter RPO was promised."""
 
@@ -78,7 +84,7 @@ def receive(home: Home, component: Component, wanted: Wanted, told: Callable[[Ev
         receiver = Receiver(
             address_of(home, component, PRIMARY),
             wanted.slot or slot_of(component),
-            _shelves(home, component, telling),
+            {name: Fresh(home, name) for name in home.plan.vaults_of(component)},
             home.clock,
             telling,
             wanted.closing,
@@ -89,20 +95,36 @@ def receive(home: Home, component: Component, wanted: Wanted, told: Callable[[Ev
     home.seal()
 
 
-def _shelves(home: Home, component: Component, told: Callable[[Event], None]) -> dict[VaultName, WalShelf]:
-    """Those that can be opened; one of two that cannot must not stop it. Raises why, when none can."""
-    found: dict[VaultName, WalShelf] = {}
-    first: BackstayError | None = None
-    for name in home.plan.vaults_of(component):
+@dataclass(slots=True)
+class Fresh:
+    """The shelf of one vault, opened anew after a while, and whenever something went wrong: keys are exchanged and
+    disks are mounted while a receiver runs for months. Used by one thread at a time."""
+
+    home: Home
+    vault: VaultName
+    _opened: tuple[timedelta, WalShelf] | None = None
+
+    def keep(self, piece: Piece) -> Stretch:
+        return self._asked(lambda shelf: shelf.keep(piece))
+
+    def keep_history(self, system: int, timeline: int, text: bytes) -> None:
+        self._asked(lambda shelf: shelf.keep_history(system, timeline, text))
+
+    def histories(self, system: int) -> Mapping[int, bytes]:
+        return self._asked(lambda shelf: shelf.histories(system))
+
+    def stretches(self, system: int, timeline: int | None = None) -> list[Stretch]:
+        return self._asked(lambda shelf: shelf.stretches(system, timeline))
+
+    def _asked(self, ask: Callable[[WalShelf], T]) -> T:
+        now = self.home.clock.elapsed()
+        if self._opened is None or now - self._opened[0] > FRESH:
+            self._opened = (now, self.home.open_vault(self.vault).wal)
         try:
-            found[name] = home.vault(name).wal
-        except BackstayError as error:
-            first = first or error
-            told(Trouble(f"{name} gets no log: {error.message}; start again when it can be opened"))
-    if not found:
-        assert first is not None, "a plan has a vault"
-        raise first
-    return found
+            return ask(self._opened[1])
+        except BackstayError:
+            self._opened = None
+            raise
 
 
 @contextmanager
@@ -129,13 +151,18 @@ class Telling:
         self._home, self._component, self._told = home, component, told
         rpo = home.plan.objectives_of(component).rpo
         self._every = max(min(FACT_EVERY, rpo / 2 if rpo else FACT_EVERY), timedelta(minutes=1))
+        self._asked = home.clock.elapsed()
         self._noted: datetime | None = None
         self._resting: Resting | None = None
         self._vaults: Sequence[VaultName] = ()
 
     def __call__(self, event: Event) -> None:
+        """Raises JournalReadOnly, where another machine has taken over: it receives now."""
         match event:
             case Kept():
+                if (now := self._home.clock.elapsed()) - self._asked > FRESH:
+                    self._asked = now
+                    self._home.refuse_if_overtaken()
                 self._resting, self._vaults = None, event.vaults
                 self._write(event)
             case Resting():

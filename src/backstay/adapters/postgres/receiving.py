@@ -33,7 +33,7 @@ from backstay.adapters.postgres.replication import (
     ready,
 )
 from backstay.adapters.postgres.session import rows, session
-from backstay.adapters.postgres.shelving import Shelves, Taken, Trouble, timeline_of
+from backstay.adapters.postgres.shelving import Shelves, Taken, Taker, Trouble, timeline_of
 from backstay.errors import (
     AccessDenied,
     BackstayError,
@@ -46,7 +46,7 @@ from backstay.errors import (
     WalConflict,
 )
 from backstay.lsn import Lsn, lsn, say_lsn
-from backstay.ports import Clock, Piece, WalShelf
+from backstay.ports import Clock, Piece
 from backstay.reach import Left, read_history
 from backstay.values import VaultName, say_size, say_span
 
@@ -57,6 +57,7 @@ SLOT_FREES = timedelta(seconds=75)
 WORRY_BYTES = 1 << 30
 """So much log that the server keeps for us alone is said, and again at each doubling."""
 _LONGEST_PAUSE_S = 30.0
+_SAID_AGAIN = 20
 _MENDS = (SourceDown, TimedOut, StoreUnreachable)
 _SLOT = re.compile(r"[a-z0-9_]{1,63}\Z")
 
@@ -141,7 +142,7 @@ class Receiver:
     """Follows one server with one replication slot, into the vaults of one component."""
 
     def __init__(
-        self, dsn: str, slot: str, shelves: Mapping[VaultName, WalShelf], clock: Clock, told: Callable[[Event], None],
+        self, dsn: str, slot: str, shelves: Mapping[VaultName, Taker], clock: Clock, told: Callable[[Event], None],
         closing: Closing = Closing(),
     ) -> None:  # fmt: skip
         """`told` may be called from several threads."""
@@ -159,6 +160,8 @@ class Receiver:
         self._system: int | None = None
         self._busy: timedelta | None = None
         self._worry = WORRY_BYTES
+        self._tries, self._last = 0, ""
+        """Since the last time that log came: how often we tried, and why it failed last."""
 
     def stop(self) -> None:
         """Finish what is here, and come back. May be called from a signal handler, and from any thread."""
@@ -176,7 +179,7 @@ class Receiver:
         Raises SourceUnsuitable, AccessDenied, WalConflict, WrongKey, ToolFailed, RunBusy (somebody else follows with
         this slot): what trying again does not mend.
         """
-        self._once, tries = once, 0
+        self._once = once
         try:
             while not self._stopped:
                 try:
@@ -185,18 +188,20 @@ class Receiver:
                 except _MENDS as error:
                     if self._stopped and isinstance(error, StoreUnreachable):
                         raise  # what was received is kept nowhere
-                    tries = 1 if self._system is not None and tries > 8 else tries + 1
-                    self._pause(error, tries)
+                    self._pause(error)
         finally:
             self._ended.set()
             self._threads.shutdown(wait=True, cancel_futures=True)
             self._wake.close()
             self._bell.close()
 
-    def _pause(self, error: BackstayError, tries: int) -> None:
-        """Up to half a minute, and never in step with others that lost the same server."""
-        length = timedelta(seconds=min(_LONGEST_PAUSE_S, 0.25 * 2.0**tries) * random.uniform(0.5, 1.0))
-        if not self._stopped:
+    def _pause(self, error: BackstayError) -> None:
+        """Up to half a minute, and never in step with others that lost the same server. The same reason is said again
+        after a while only: a server may be away for a night."""
+        self._tries += 1
+        length = timedelta(seconds=min(_LONGEST_PAUSE_S, 0.25 * 2.0 ** min(self._tries, 9)) * random.uniform(0.5, 1.0))
+        news, self._last = error.message != self._last or self._tries % _SAID_AGAIN == 0, error.message
+        if news and not self._stopped:
             self._told(Trouble(f"{error.message}: {error.detail}" if error.detail else error.message, again=length))
         self._wait(length)
 
@@ -213,14 +218,14 @@ class Receiver:
     def _follow(self) -> None:
         """Comes back when we are done; raises what ended the connection."""
         with self._connect() as line:
-            cluster = line.identify()
-            self._look_at(line, cluster)
             try:
+                cluster = line.identify()
+                self._look_at(line, cluster)
                 timeline, start = self._begin(line, cluster)
                 standing = Standing(cluster, start, start, cluster.flushed)
                 while True:
                     line.start(self._slot, timeline, start)
-                    self._busy, self._skip = None, False
+                    self._busy, self._skip, self._tries, self._last = None, False, 0, ""
                     self._told(Connected(cluster.system, timeline, start))
                     switched = self._stream_whole(line, standing, timeline)
                     if switched is None:

@@ -9,18 +9,28 @@ from collections.abc import Callable, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from datetime import timedelta
+from typing import Protocol
 
-from backstay.errors import AccessDenied, BackstayError, Damaged, DiskFull, StoreUnreachable, TimedOut
+from backstay.errors import AccessDenied, BackstayError, Damaged, DiskFull, StoreUnreachable, TimedOut, VaultMissing
 from backstay.lsn import Lsn
-from backstay.ports import Clock, Piece, WalShelf
-from backstay.reach import Left
+from backstay.ports import Clock, Piece
+from backstay.reach import Left, Stretch
 from backstay.values import VaultName, say_span
 
 ASIDE = timedelta(seconds=60)
 """So long a vault that did not take a piece is left alone, while another one takes them."""
 _LONGEST_PAUSE_S = 15.0
-AWAY = (AccessDenied, Damaged, DiskFull, StoreUnreachable, TimedOut)
+AWAY = (AccessDenied, Damaged, DiskFull, StoreUnreachable, TimedOut, VaultMissing)
 """What a vault can meet, and be well again later."""
+
+
+class Taker(Protocol):
+    """What of a WalShelf takes log, and says where to go on."""
+
+    def keep(self, piece: Piece) -> Stretch: ...
+    def keep_history(self, system: int, timeline: int, text: bytes) -> None: ...
+    def histories(self, system: int) -> Mapping[int, bytes]: ...
+    def stretches(self, system: int, timeline: int | None = None) -> list[Stretch]: ...
 
 
 @dataclass(frozen=True, slots=True)
@@ -44,7 +54,7 @@ class Taken:
 class Shelves:
     """The log of one component in each of its vaults, in the plan's order."""
 
-    shelves: Mapping[VaultName, WalShelf]
+    shelves: Mapping[VaultName, Taker]
     clock: Clock
     told: Callable[[Trouble], None]
     """May be called from several threads."""
