@@ -7,6 +7,7 @@ from backstay.adapters.postgres.checks import CODES as POSTGRES
 from backstay.adapters.sqlite.answers import CODES as SQLITE
 from backstay.readiness import CODES as READY
 from backstay.verify import CODES as COMMON
+from backstay.verify import SEVERITIES
 
 PAGE = Path(__file__).resolve().parents[2] / "docs" / "reference" / "checks.md"
 
@@ -14,6 +15,12 @@ PAGE = Path(__file__).resolve().parents[2] / "docs" / "reference" / "checks.md"
 def test_every_code_of_a_check_is_explained_and_no_other() -> None:
     explained = re.findall(r"^### ([A-Z]\d\d) .", PAGE.read_text(), re.M)
     assert sorted(explained) == sorted({*COMMON, *POSTGRES, *SQLITE, *READY})
+
+
+def test_the_page_says_how_much_each_check_weighs() -> None:
+    said = dict(re.findall(r"^### ([A-Z]\d\d) .*\n\n\*(Critical|Serious|Promise)\.\* ", PAGE.read_text(), re.M))
+    assert said == {code: severity.value.capitalize() for code, severity in SEVERITIES.items()}
+    assert SEVERITIES.keys() == {*COMMON, *POSTGRES, *SQLITE}
 
 
 def test_one_code_has_one_rung() -> None:

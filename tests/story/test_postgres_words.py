@@ -14,7 +14,7 @@ from backstay.adapters.postgres.logical_recovery import Names
 from backstay.adapters.postgres.rebuild import missing_roles
 from backstay.adapters.postgres.session import environment, parse
 from backstay.adapters.postgres.source import options_of
-from backstay.adapters.postgres.words import Meaning, classified, reason
+from backstay.adapters.postgres.words import Meaning, classified, of_an_error, reason
 from backstay.errors import (
     AccessDenied,
     Damaged,
@@ -214,12 +214,48 @@ def test_a_file_that_grows_is_read_as_far_as_it_was(tmp_path: Path) -> None:
         ("pg_restore: warning: errors ignored on restore: 2", Meaning.HARMLESS),
         ("pg_restore: while PROCESSING TOC:", Meaning.HARMLESS),
         ("pg_restore: error: unexpected end of file", Meaning.DEFECT),
+        ("pg_restore: error: unsupported version (1.16) in file header", Meaning.SANDBOX),
+        ("pg_restore: error: aborting because of server version mismatch", Meaning.SANDBOX),
+        ('psql:-:3: ERROR:  syntax error at or near "ann@example.com"', Meaning.DEFECT),
+        ('WARNING:  database "shop" has a collation version mismatch', Meaning.SANDBOX),
+        ("ann@example.com was here", Meaning.UNKNOWN),
+        ("NOTICE:  extension is there already, skipping", Meaning.HARMLESS),
         ("pg_restore: warning: something that nobody has seen before", Meaning.DEFECT),
         ('ERROR:  invalid locale name: "de_DE.utf8"', Meaning.SANDBOX),
     ],
 )
 def test_every_line_of_a_restore_has_a_meaning(line: str, meaning: Meaning) -> None:
     assert [found.meaning for found in classified([line])] == [meaning]
+
+
+def test_a_statement_that_a_tool_repeats_is_no_line_of_its_own() -> None:
+    said = """pg_restore: error: could not execute query: ERROR:  role "ann" does not exist
+Command was: CREATE FUNCTION f() RETURNS int AS $$
+begin
+raise exception 'ERROR in the middle of a line';
+$$ LANGUAGE plpgsql;
+
+pg_restore: warning: errors ignored on restore: 1"""
+    found = classified(said.splitlines())
+    assert [(line.meaning, line.what) for line in found] == [(Meaning.DEFECT, "missing role"), (Meaning.HARMLESS, "")]
+
+
+@pytest.mark.parametrize(
+    ("message", "state", "shown"),
+    [
+        (
+            'invalid input syntax for type integer: "ann@example.com"',
+            "22P02",
+            "invalid input syntax for type integer (22P02)",
+        ),
+        ("ann@example.com may not", "P0001", "a function of the database raised an error (P0001)"),
+        ('relation "no_such" does not exist', "42P01", 'relation "no_such" does not exist'),
+        ("division by zero", "22012", "division by zero (22012)"),
+    ],
+)
+def test_an_error_of_the_server_shows_no_row(message: str, state: str, shown: str) -> None:
+    assert of_an_error(message, state) == shown
+    assert "ann@example.com" not in of_an_error(message, "45000", raised=True)
 
 
 def test_no_row_is_shown() -> None:

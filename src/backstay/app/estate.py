@@ -76,6 +76,7 @@ def keeper_of(home: Home, component: Component, site: SiteName, *, full: bool = 
                 newest=component.newest,
                 site=site,
                 scratch=scratch(home),
+                limits=component.prove.limits,
             )
             return PostgresKeeper(place, home.clock, full=full)
         case SqliteSource() as source:

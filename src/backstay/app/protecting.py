@@ -44,6 +44,8 @@ from backstay.verbs.routine import Mark, Routine, look_taken, prove_point, take_
 Screen = Callable[[str], AbstractContextManager[Progress]]
 """Told what begins; gives who watches its bytes until it has ended."""
 
+PATIENCE = timedelta(minutes=1)
+"""After which a proof that does not end at its limit is ended."""
 LONGEST = timedelta(hours=24)
 """How long one backup or proof may take before it is ended: its lease is not renewed."""
 
@@ -158,11 +160,15 @@ def _routine(home: Home, component: Component, vault: Vault, kind: str, progress
         vault=vault,
         clock=home.clock,
         progress=progress,
+        base=home.base,
+        smoke=home.plan.smoke,
     )
 
 
 def _began(home: Home, routine: Routine, what: Literal["backup", "proof"], point: PointId | None) -> RoutineBegan:
-    until = home.journal.now() + LONGEST
+    limit = routine.component.prove.limits.time if what == "proof" else None
+    # A proof ends itself at its limit, and says so; what does not hear that is ended a little later.
+    until = home.journal.now() + (LONGEST if limit is None else limit + PATIENCE)
     vault = VaultName(routine.vault.name)
     return RoutineBegan(routine.run, what, vault, routine.plan, "", until, point)
 

@@ -3,8 +3,8 @@
 from typing import TYPE_CHECKING
 
 from backstay.facts import CheckResult, NotVerified, Proof, Proven, Refuted, Rung, Verdict
-from backstay.values import count, say_span
-from backstay.verify import content, only_bytes_failed
+from backstay.values import count, listed, say_span
+from backstay.verify import content, late, mending, only_bytes_failed
 
 if TYPE_CHECKING:
     from backstay.cli.printing import Page
@@ -22,7 +22,8 @@ def say_proof(page: "Page", proof: Proof, details: bool) -> None:
         case Proven(), Proven():
             page.say(f"✔ {proof.component}: {proof.point} is proven, in {took}", "bold green")
         case Proven(), _:
-            page.say(f"✘ {proof.component}: {proof.point} has sound data, and does not keep its time", "bold red")
+            lacks = (["does not keep its time"] if late(proof) else []) + (["needs a look"] if mending(proof) else [])
+            page.say(f"✘ {proof.component}: {proof.point} has sound data, and {listed(lacks)}", "bold red")
         case Refuted(), _:
             where = f" from {proof.vault}: its bytes are damaged there" if only_bytes_failed(proof) else ""
             page.say(f"✘ {proof.component}: {proof.point} is refuted: do not restore it{where}", "bold red")

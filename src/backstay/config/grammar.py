@@ -312,6 +312,27 @@ def rate(text: str) -> int:
     return rate_bytes
 
 
+def whole(text: str) -> int:
+    """`10`: at most a billion."""
+    if not re.fullmatch(r"\d{1,9}", text.strip()):
+        raise ValueError(f"{quoted(text)} is not a whole number: write it like 100")
+    return int(text)
+
+
+def amount(text: str) -> int:
+    """Bytes: `4 GiB`, `500 GB`."""
+    if (found := values.size(text)) == 0:
+        raise ValueError("lets nothing in: leave it out for no limit")
+    return found
+
+
+def file_beside(text: str) -> str:
+    """A path below the folder of the plan: `schema.txt`, `reference/schema.txt`."""
+    if text.startswith("/") or "${" in text or any(part in ("", ".", "..") for part in text.split("/")):
+        raise ValueError(f"{quoted(text)} is not a file beside the plan: write it like reference/schema.txt")
+    return text
+
+
 _BECH32 = "qpzry9x8gf2tvdw0s3jn54khce6mua7l"
 
 

@@ -11,8 +11,8 @@ from datetime import timedelta
 from backstay.config import times
 from backstay.config.nodes import Path
 from backstay.config.sections.sources import DATABASES
-from backstay.plan import Component, Keep, Objectives, Plan, Scenario
-from backstay.values import say_span
+from backstay.plan import SANDBOX_ADDRESS, CommandCheck, Component, HttpCheck, Keep, Objectives, Plan, Scenario, Space
+from backstay.values import listed, say_span
 
 _MOMENT = timedelta(0)
 _WHOLE: Path = ("objectives",)
@@ -33,6 +33,7 @@ def wrong_promises(plan: Plan) -> Iterator[Wrong]:
         yield from _rpo(plan, component)
         yield from _staleness(component)
         yield from _keeping(plan, component)
+        yield from _flows(plan, component)
     for vault in plan.vaults.values():
         if vault.lock is not None and vault.lock > _shortest(vault.keep):
             said = f"is locked for {say_span(vault.lock)}, longer than it is kept ({vault.keep}): {_longer(vault.keep)}"
@@ -98,6 +99,27 @@ def _keeping(plan: Plan, component: Component) -> Iterator[Wrong]:
             said = f"is kept for {component.keep}, and {locked}: {_longer(component.keep)}"
             path: Path = ("components", component.name, "keep")
             yield Wrong(path, said, (path, ("vaults", vault.name)))
+
+
+def _flows(plan: Plan, component: Component) -> Iterator[Wrong]:
+    """What a proof may run: commands that nothing leads to a live system."""
+    path: Path = ("components", component.name, "prove", "smoke")
+    for name in component.prove.smoke:
+        check = plan.smoke.get(name)
+        because: tuple[Path, ...] = (path, ("smoke", name))
+        if isinstance(check, HttpCheck):
+            said = f"`{name}` asks over HTTP, and a restored database has no application around it: name a command"
+            yield Wrong(path, said, because)
+        elif isinstance(check, CommandCheck):
+            given = [value for variable, value in check.env.items() if variable not in SANDBOX_ADDRESS]
+            refs = [ref for part in (*check.argv, *given) for ref in part.refs()]
+            leads = sorted({str(ref) for ref in refs if ref.space is not Space.RUN})
+            if leads:
+                said = (
+                    f"`{name}` uses {listed(leads)}, which could lead it to a live system: a proof gives it "
+                    f"{listed(SANDBOX_ADDRESS[:1])} and the variables of PostgreSQL, and no other reference"
+                )
+                yield Wrong(path, said, because)
 
 
 # ── losing time ──────────────────────────────────────────────────────────────────────────────────

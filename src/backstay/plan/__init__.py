@@ -7,6 +7,7 @@ reads a file, a variable or a clock. Secrets are never in a plan: it holds Templ
 
 from backstay.plan.parts import KIND_OF_SOURCE as KIND_OF_SOURCE
 from backstay.plan.parts import PRIMARY as PRIMARY
+from backstay.plan.parts import SANDBOX_ADDRESS as SANDBOX_ADDRESS
 from backstay.plan.parts import BucketReach as BucketReach
 from backstay.plan.parts import Check as Check
 from backstay.plan.parts import Cluster as Cluster
@@ -32,9 +33,11 @@ from backstay.plan.parts import PrometheusSource as PrometheusSource
 from backstay.plan.parts import Protect as Protect
 from backstay.plan.parts import Prove as Prove
 from backstay.plan.parts import Request as Request
+from backstay.plan.parts import SandboxLimits as SandboxLimits
 from backstay.plan.parts import Site as Site
 from backstay.plan.parts import Source as Source
 from backstay.plan.parts import SqliteSource as SqliteSource
+from backstay.plan.parts import Tolerance as Tolerance
 from backstay.plan.parts import VaultPlace as VaultPlace
 from backstay.plan.parts import Watch as Watch
 from backstay.plan.people import Audience as Audience

@@ -132,6 +132,36 @@ class Protect:
 
 
 @dataclass(frozen=True, slots=True)
+class Tolerance:
+    """When fewer rows are a defect. Tables with few rows come and go: they are not judged by their size."""
+
+    few: int = 10
+    """A table that had fewer rows than this may be empty."""
+    some: int = 100
+    """A table that had fewer rows than this may shrink."""
+    left: float = 0.5
+    """The share of rows that must be left."""
+    free: tuple[str, ...] = ()
+    """Tables (`public.sessions`) that may lose rows, and may go."""
+
+
+SANDBOX_ADDRESS = ("DATABASE_URL", "PGDATABASE", "PGHOST", "PGPASSWORD", "PGPORT", "PGUSER")
+"""Variables that lead a smoke check of a proof to the restored database, whatever the plan gives them."""
+
+
+@dataclass(frozen=True, slots=True)
+class SandboxLimits:
+    """What a proof may use of the machine that it runs on. None: no limit of its own."""
+
+    memory_bytes: int | None = None
+    """Address space of each process of a restored server."""
+    disk_bytes: int | None = None
+    """Of the restored point and what its server writes beside it."""
+    time: timedelta | None = None
+    """From the beginning of the proof to its end."""
+
+
+@dataclass(frozen=True, slots=True)
 class Prove:
     at: Schedule | None = None
     max_age: timedelta | None = None
@@ -140,6 +170,12 @@ class Prove:
     """How long restoring and asking may take."""
     ask: tuple[Question, ...] = ()
     canary: tuple[Canary, ...] = ()
+    volume: Tolerance = Tolerance()
+    structure: str | None = None
+    """A file beside the plan with the structure that the database should have. None: the last proof's."""
+    smoke: tuple[str, ...] = ()
+    """Smoke checks that are run against the restored database: commands, which get its address."""
+    limits: SandboxLimits = SandboxLimits()
 
 
 @dataclass(frozen=True, slots=True)

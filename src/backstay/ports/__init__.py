@@ -9,6 +9,7 @@ from backstay.ports.clock import Clock as Clock
 from backstay.ports.clock import Progress as Progress
 from backstay.ports.clock import unwatched as unwatched
 from backstay.ports.journal import Journal as Journal
+from backstay.ports.points import CATALOGUE as CATALOGUE
 from backstay.ports.points import Cutter as Cutter
 from backstay.ports.points import Entry as Entry
 from backstay.ports.points import Kind as Kind
@@ -40,6 +41,7 @@ from backstay.ports.wal import Piece as Piece
 from backstay.ports.wal import WalShelf as WalShelf
 from backstay.ports.wal import log_of as log_of
 from backstay.ports.world import Acting as Acting
+from backstay.ports.world import Addressed as Addressed
 from backstay.ports.world import Alive as Alive
 from backstay.ports.world import Answer as Answer
 from backstay.ports.world import Answers as Answers
@@ -48,8 +50,10 @@ from backstay.ports.world import Keeper as Keeper
 from backstay.ports.world import NotAlive as NotAlive
 from backstay.ports.world import Notifier as Notifier
 from backstay.ports.world import Prober as Prober
+from backstay.ports.world import Sampled as Sampled
 from backstay.ports.world import Secrets as Secrets
 from backstay.ports.world import Seen as Seen
+from backstay.ports.world import Structured as Structured
 from backstay.ports.world import Taken as Taken
 from backstay.ports.world import Workloads as Workloads
 from backstay.ports.world import World as World

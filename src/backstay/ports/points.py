@@ -12,6 +12,9 @@ from backstay.ports.clock import Progress, unwatched
 from backstay.ports.wal import WalShelf
 from backstay.values import ComponentName, Digest, LineageId, PointId
 
+CATALOGUE = "catalogue.txt"
+"""What the structure of a database is called in its point, where the keeper can tell it: one line per object."""
+
 
 class Cutter(Enum):
     """How a stream is cut into chunks; recorded per stream (`docs/reference/vault-format.md`)."""

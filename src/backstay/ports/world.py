@@ -4,13 +4,13 @@ Every verb comes as a pair, do and look. `Acting` says who acts: a target that c
 (a lock file, an advisory lock, a resource version), and refuses a lower epoch.
 """
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import AbstractContextManager
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 from decimal import Decimal
 from pathlib import Path
-from typing import Literal, Protocol
+from typing import Literal, Protocol, runtime_checkable
 
 from backstay.errors import NotSupported
 from backstay.facts import CheckResult, Outcome, Sight
@@ -96,6 +96,37 @@ class Answers(Protocol):
     def inspect(self, tier: Literal["bytes", "sample", "full"]) -> list[CheckResult]:
         """What this kind can check by itself (restore, structure, integrity), each with a stable code. What could not
         run is in the list, not verified, with its reason."""
+        ...
+
+
+@runtime_checkable
+class Structured(Protocol):
+    """Answers that can also tell the structure. Ask with isinstance; not every kind has one."""
+
+    def structure(self) -> Sequence[str]:
+        """One line per object (`column public.users.name: text not null`), sorted; the same for the same structure."""
+        ...
+
+
+@runtime_checkable
+class Sampled(Protocol):
+    """Answers of which a part can be counted. Ask with isinstance."""
+
+    def tables(self) -> Sequence[str]:
+        """The names that `counts` would give."""
+        ...
+
+    def counts_in(self, tables: Sequence[str]) -> Mapping[str, int]:
+        """Rows in these tables, exact."""
+        ...
+
+
+@runtime_checkable
+class Addressed(Protocol):
+    """Answers of something that a program can connect to by itself. Ask with isinstance."""
+
+    def address(self) -> Mapping[str, str]:
+        """Variables of the environment that lead a program there: `DATABASE_URL`, `PGHOST` and others."""
         ...
 
 

@@ -18,6 +18,9 @@ Linux only: subreapers, /proc, and user namespaces for `unprivileged`.
 from backstay.processes.apart import apart as apart
 from backstay.processes.command import Command as Command
 from backstay.processes.command import Limits as Limits
+from backstay.processes.isolation import cut_off as cut_off
+from backstay.processes.leftovers import sweep as sweep
+from backstay.processes.leftovers import working_folder as working_folder
 from backstay.processes.locks import holding as holding
 from backstay.processes.running import Finished as Finished
 from backstay.processes.running import Running as Running

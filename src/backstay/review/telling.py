@@ -63,7 +63,7 @@ from backstay.facts import (
 from backstay.incident import say_between
 from backstay.review.tree import Table
 from backstay.values import count, listed, say_moment, say_size, say_span
-from backstay.verify import content, late
+from backstay.verify import content, late, mending
 
 
 @dataclass(frozen=True, slots=True)
@@ -230,6 +230,7 @@ def _proof(fact: ProofGiven) -> str:
     match content(proof):
         case Proven():
             said = f"proven ({checks})" + (f", but not in time: {'; '.join(late(proof))}" if late(proof) else "")
+            said += f", and to be looked at: {'; '.join(mending(proof))}" if mending(proof) else ""
         case Refuted(why):
             said = f"REFUTED: {why}"
         case NotVerified(why):

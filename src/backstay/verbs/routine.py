@@ -6,24 +6,37 @@ half a point. A proof is what was seen when the point was restored into a throw-
 """
 
 import errno
-import secrets
 import shutil
 from collections.abc import Callable, Generator, Mapping
-from contextlib import contextmanager, suppress
+from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
 from datetime import datetime, timedelta
 from functools import partial
 from pathlib import Path
 from typing import Literal, TypeVar
 
-from backstay.errors import AccessDenied, BackstayError, Cancelled, DiskFull, RunBusy, SourceDown
+from backstay.errors import AccessDenied, BackstayError, Cancelled, DiskFull, SourceDown, TimedOut
 from backstay.facts import CheckResult, Point, PointTaken, Proof, Refuted, RoutineBegan, RoutineFailed, Rung, Verdict
-from backstay.plan import Component, Objectives
-from backstay.ports import Answer, Answers, Clock, Keeper, PointReader, Progress, Vault, unwatched
-from backstay.processes import holding
-from backstay.values import Digest, PointId, RunId, VaultName, count, listed, say_size, utc
+from backstay.plan import Check, Component, Objectives
+from backstay.ports import (
+    Addressed,
+    Answer,
+    Answers,
+    Clock,
+    Keeper,
+    PointReader,
+    Progress,
+    Sampled,
+    Structured,
+    Vault,
+    unwatched,
+)
+from backstay.processes import sweep, working_folder
+from backstay.values import Digest, PointId, RunId, VaultName, count, listed, say_size, say_span, utc
+from backstay.verbs.comparing import reference_for
+from backstay.verbs.flows import flow
 from backstay.verbs.reading import Stoppable, Witnessed, heed, never
-from backstay.verify import Tried, Unanswered, content, judge, suspect
+from backstay.verify import Structure, Tried, Unanswered, content, judge, sampled, suspect
 
 T = TypeVar("T")
 Tier = Literal["bytes", "sample", "full"]
@@ -42,6 +55,10 @@ class Routine:
     vault: Vault
     clock: Clock
     progress: Progress = unwatched
+    base: Path = Path()
+    """The folder of the plan: its files and its programs are found from there."""
+    smoke: Mapping[str, Check] = field(default_factory=dict[str, Check])
+    """The plan's smoke checks, by name."""
     stop: Callable[[], bool] = never
     """True as soon as it must end: it then raises Cancelled between two entries, two pieces, or two questions."""
 
@@ -91,6 +108,9 @@ class _Seen:
     """What a sandbox has shown so far; what is missing at the end was not seen."""
 
     restore_took: timedelta | None = None
+    structure: Structure | Unanswered | None = None
+    tables: tuple[str, ...] | None = None
+    smoke: dict[str, tuple[Verdict, str]] = field(default_factory=dict[str, tuple[Verdict, str]])
     inspected: list[CheckResult] = field(default_factory=list[CheckResult])
     counts: Mapping[str, int] | Unanswered = field(default_factory=lambda: Unanswered("nothing was restored"))
     answers: dict[str, Answer | Unanswered] = field(default_factory=dict[str, "Answer | Unanswered"])
@@ -116,14 +136,19 @@ def prove_point(routine: Routine, id: PointId, scratch: Path, tier: Tier = "full
     clock = routine.clock
     reader = routine.vault.open(id)
     seen, stopped = _Seen(), None
-    began = clock.now()
+    began, over = clock.now(), _limit(routine)
+    last = last_proof(routine.vault.proofs(), reader.point)
+    limited = replace(routine, stop=lambda: routine.stop() or over())
     try:
         with edge(f"proving {id}"):
-            _look(routine, reader, scratch, tier, seen)
-    except Cancelled:
-        raise
+            _look(limited, reader, scratch, tier, seen, last)
     except BackstayError as error:
-        stopped = error
+        if over():
+            stopped = _too_long(routine)
+        elif isinstance(error, Cancelled):
+            raise
+        else:
+            stopped = error
     tried = Tried(
         point=reader.point,
         vault=VaultName(routine.vault.name),
@@ -132,12 +157,14 @@ def prove_point(routine: Routine, id: PointId, scratch: Path, tier: Tier = "full
         ended=max(began, clock.now()),
         restore_took=seen.restore_took,
         inspected=tuple(seen.inspected),
+        structure=seen.structure,
+        tables=seen.tables,
+        smoke=seen.smoke,
         counts=seen.counts,
         answers=seen.answers,
         newest=seen.newest,
         error=stopped,
     )
-    last = last_proof(routine.vault.proofs(), reader.point)
     proof = replace(judge(tried, routine.component, routine.objectives, last), plan=routine.plan)
     if stopped is None and tier != "bytes":
         suspected = suspect(reader.point, routine.component.prove, seen.counts, seen.canaries, last)
@@ -166,16 +193,35 @@ def last_proof(proofs: list[Proof], point: Point) -> Proof | None:
 _SECOND = len("20261122T204437Z")
 
 
-def _look(routine: Routine, reader: PointReader, scratch: Path, tier: Tier, seen: _Seen) -> None:
+def _limit(routine: Routine) -> Callable[[], bool]:
+    """True as soon as the proof has taken longer than the plan lets it."""
+    limit, began = routine.component.prove.limits.time, routine.clock.elapsed()
+    return lambda: limit is not None and routine.clock.elapsed() - began >= limit
+
+
+def _too_long(routine: Routine) -> TimedOut:
+    limit = routine.component.prove.limits.time
+    assert limit is not None
+    return TimedOut(
+        f"the proof was ended after {say_span(limit)}",
+        detail="the plan's limit (`prove: {limits: {time: …}}`); what came after was not looked at",
+        hint="raise the limit, or prove a sample: backstay verify --tier sample",
+    )
+
+
+def _look(routine: Routine, reader: PointReader, scratch: Path, tier: Tier, seen: _Seen, last: Proof | None) -> None:
     """Fill `seen`, rung by rung. Raises what stops it."""
     witnessed = Witnessed(reader, routine.stop)
     if tier != "bytes":
-        with throw_away(scratch, reader.point) as folder:
+        with throw_away(scratch, reader.point, routine.component.prove.limits.disk_bytes) as folder:
             started = routine.clock.elapsed()
             with routine.keeper.sandbox(witnessed, folder, routine.progress) as answers:
                 seen.restore_took = routine.clock.elapsed() - started
                 seen.inspected += answers.inspect(tier)
-                _ask(routine, answers, seen)
+                heed(routine.stop)
+                seen.structure = _structure(routine, answers, last)
+                _ask(routine, answers, seen, reader.point if tier == "sample" else None)
+                _flows(routine, answers, seen)
     # A keeper need not read all of a point to bring it up. The bytes it left out are part of the promise too.
     started = routine.clock.elapsed()
     witnessed.read_the_rest(routine.progress)
@@ -185,10 +231,18 @@ def _look(routine: Routine, reader: PointReader, scratch: Path, tier: Tier, seen
     seen.inspected.insert(0, CheckResult("B01", Rung.BYTES, "bytes", Verdict.PASSED, said, took))
 
 
-def _ask(routine: Routine, answers: Answers, seen: _Seen) -> None:
+def _ask(routine: Routine, answers: Answers, seen: _Seen, sample_of: Point | None) -> None:
     component = routine.component
     heed(routine.stop)
-    seen.counts = _answered(answers.counts)
+    if sample_of is not None and isinstance(answers, Sampled):
+        tables = _answered(answers.tables)
+        if isinstance(tables, Unanswered):
+            seen.counts = tables
+        else:
+            seen.tables = tuple(tables)
+            seen.counts = _answered(partial(answers.counts_in, sampled(tables, sample_of.id)))
+    else:
+        seen.counts = _answered(answers.counts)
     for question in component.prove.ask:
         heed(routine.stop)
         seen.answers[question.name] = _answered(partial(answers.ask, question.sql))
@@ -197,6 +251,24 @@ def _ask(routine: Routine, answers: Answers, seen: _Seen) -> None:
         seen.canaries[canary.name] = _answered(partial(answers.ask, canary.sql))
     if component.newest is not None:
         seen.newest = moment_of(_answered(partial(answers.ask, component.newest)))
+
+
+def _structure(routine: Routine, answers: Answers, last: Proof | None) -> Structure | Unanswered | None:
+    if not isinstance(answers, Structured):
+        return None
+    lines = _answered(answers.structure)
+    if isinstance(lines, Unanswered):
+        return lines
+    reference = reference_for(routine.vault, routine.component.prove.structure, routine.base, last)
+    return reference if isinstance(reference, Unanswered) else Structure(tuple(lines), reference)
+
+
+def _flows(routine: Routine, answers: Answers, seen: _Seen) -> None:
+    """Last: the application may write."""
+    for name in routine.component.prove.smoke:
+        heed(routine.stop)
+        if isinstance(answers, Addressed) and (address := answers.address()):
+            seen.smoke[name] = flow(routine.smoke.get(name), address, routine.base, routine.run, routine.stop)
 
 
 def _answered(ask: Callable[[], T]) -> "T | Unanswered":
@@ -219,10 +291,17 @@ def moment_of(answer: object) -> datetime | None:
 
 
 @contextmanager
-def throw_away(scratch: Path, point: Point) -> Generator[Path]:
+def throw_away(scratch: Path, point: Point, most_bytes: int | None = None) -> Generator[Path]:
     """An empty folder (0700) with room for the point; gone afterwards, whatever happened. What a killed prover left,
-    somebody's data in the clear, goes first. Raises DiskFull."""
-    _sweep(scratch)
+    somebody's data in the clear, goes first. Raises DiskFull, also where the point is larger than `most_bytes`."""
+    sweep(scratch)
+    if most_bytes is not None and point.size_bytes > most_bytes:
+        raise DiskFull(
+            f"{point.id} is larger than its sandbox may be",
+            detail=f"it needs {say_size(point.size_bytes)}; the plan's limit (`prove: {{limits: {{disk: …}}}}`) is "
+            f"{say_size(most_bytes)}",
+            hint="raise the limit, or read the bytes only: backstay verify --tier bytes",
+        )
     free = shutil.disk_usage(scratch).free
     if free < point.size_bytes:
         raise DiskFull(
@@ -230,27 +309,8 @@ def throw_away(scratch: Path, point: Point) -> Generator[Path]:
             detail=f"{say_size(free)} are free below {scratch}, and it needs {say_size(point.size_bytes)}",
             hint="make room there, or put the state folder on a larger disk with --state",
         )
-    folder = scratch / f"prove-{point.id}-{secrets.token_hex(4)}"
-    lock = _lock_of(folder)
-    with holding(lock, wait=timedelta(seconds=5)):
-        try:
-            folder.mkdir(mode=0o700)
-            yield folder
-        finally:
-            shutil.rmtree(folder, ignore_errors=True)
-            lock.unlink(missing_ok=True)
-
-
-def _lock_of(folder: Path) -> Path:
-    """Held while the folder is in use, and free as soon as its prover is dead."""
-    return folder.with_name(f"{folder.name}.lock")
-
-
-def _sweep(scratch: Path) -> None:
-    for lock in scratch.glob("prove-*.lock"):
-        with suppress(RunBusy), holding(lock, wait=timedelta()):
-            shutil.rmtree(lock.with_suffix(""), ignore_errors=True)
-            lock.unlink(missing_ok=True)
+    with working_folder(scratch, f"prove-{point.id}") as folder:
+        yield folder
 
 
 @contextmanager

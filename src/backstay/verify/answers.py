@@ -4,7 +4,8 @@ Three verdicts, never two. An answer that cannot be compared (a text where a num
 time zone) is *not verified*: the question does not measure what the plan wants. No answer at all (NULL) is *failed*:
 the question was right, and the data has nothing to say.
 
-A sentence shows the value that came back and nothing else, cut short, on one line.
+A sentence shows a number, a moment, or true and false. A text that came back may be a row's contents: it is shown only
+where the plan spells it itself; else its length is.
 """
 
 from collections.abc import Callable, Mapping
@@ -15,7 +16,7 @@ from typing import Any, assert_never
 
 from backstay.facts import Verdict
 from backstay.plan import Compare, Expectation, OneOf, Within
-from backstay.values import say_moment, say_span, utc
+from backstay.values import count, say_moment, say_span, utc
 
 Answer = str | int | Decimal | datetime | bool | None
 """What a restored component may give back to a question; the same type as in `ports`."""
@@ -81,9 +82,18 @@ def say_answer(answer: Answer) -> str:
 
 
 def _verdict(met: bool, answer: Answer, expectation: Expectation) -> tuple[Verdict, str]:
+    shown = say_answer(answer) if not isinstance(answer, str) else _discreet(answer, expectation)
     if met:
-        return Verdict.PASSED, f"{say_answer(answer)}, as expected ({say_expectation(expectation)})"
-    return Verdict.FAILED, f"{say_answer(answer)}; expected {say_expectation(expectation)}"
+        return Verdict.PASSED, f"{shown}, as expected ({say_expectation(expectation)})"
+    return Verdict.FAILED, f"{shown}; expected {say_expectation(expectation)}"
+
+
+def _discreet(text: str, expectation: Expectation) -> str:
+    known = (
+        expectation.values if isinstance(expectation, OneOf)
+        else (expectation.value,) if isinstance(expectation, Compare) else ()
+    )  # fmt: skip
+    return say_answer(text) if text in known else f"a text of {count(len(text), 'character')}"
 
 
 def _cannot(answer: Answer, wanted: str) -> tuple[Verdict, str]:
@@ -108,7 +118,7 @@ def _compare(expectation: Compare, answer: Answer) -> tuple[Verdict, str]:
     if shown is None or (isinstance(answer, int | Decimal) and not isinstance(answer, bool)):
         return _cannot(answer, f"a text ({op} {value})")
     if op not in ("=", "!="):
-        return Verdict.NOT_VERIFIED, f"texts have no order: {say_answer(answer)} cannot be {op} {value}"
+        return Verdict.NOT_VERIFIED, f"texts have no order: none can be {op} {value}"
     return _verdict(_OPERATORS[op](shown, value), answer, expectation)
 
 

@@ -4,9 +4,8 @@ A keeper's own `inspect` brings the rungs that only it can climb (structure, int
 every component has in common: could it be restored, are the rows still there, do the plan's questions have the right
 answers, and was it in time. Codes are stable; `CODES` says what each means.
 
-The clock is a rung like the others, but it judges the promise and not the point: a point that is a day too old, or
-took too long to restore, is still the best there is on the worst day. `content` leaves that rung out, and
-`last_known_good` goes by it.
+Not every check speaks against the data (`ladder`): a point that is a day too old, or whose index has to be rebuilt, is
+still the best there is on the worst day. `content` goes by what is critical alone, and `last_known_good` by `content`.
 """
 
 from collections.abc import Mapping
@@ -23,17 +22,21 @@ from backstay.errors import (
     ToolFailed,
 )
 from backstay.facts import CheckResult, Point, Proof, Result, Rung, Verdict
-from backstay.plan import Component, FilesSource, Objectives
+from backstay.plan import Component, FilesSource, Objectives, Tolerance
 from backstay.values import Digest, VaultName, count, listed, say_moment, say_span, utc
 from backstay.verify.answers import Answer, evaluate, exact
+from backstay.verify.ladder import critical
+from backstay.verify.structure import Reference, judge_structure
 
 CODES: Mapping[str, str] = {
     "B01": "Every byte of the point could be read from the vault, and is what was written.",
     "R01": "The point could be restored and started in a place of its own.",
+    "S02": "The structure is that of the plan's file, or nothing is gone since the last proof.",
     "V01": "Every table of the last proof is there, and none is empty or far smaller.",
     "V05": "No table lost more than a tenth of its rows since the last proof.",
     "M01": "A question of the plan has the answer that the plan expects.",
     "M02": "The proof was not cut short after the restore.",
+    "M03": "The application's own check works on the restored database.",
     "M05": "What the plan calls a canary is as it must be, and no number of one went down.",
     "C01": "The point is not older than the plan allows.",
     "C02": "Restoring and asking did not take longer than the plan allows.",
@@ -52,15 +55,11 @@ class Unanswered:
 
 
 @dataclass(frozen=True, slots=True)
-class Tolerance:
-    """When fewer rows are a defect. Tables with few rows come and go: they are not judged by their size."""
+class Structure:
+    """What was there, and what it is compared with; None: nothing is known to compare with."""
 
-    few: int = 10
-    """A table that had fewer rows than this may be empty."""
-    some: int = 100
-    """A table that had fewer rows than this may shrink."""
-    left: float = 0.5
-    """The share of rows that must be left."""
+    lines: tuple[str, ...]
+    reference: Reference | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -75,6 +74,12 @@ class Tried:
     restore_took: timedelta | None = None
     inspected: tuple[CheckResult, ...] = ()
     """The keeper's own checks."""
+    structure: "Structure | Unanswered | None" = None
+    """None: this kind has no structure, or it was not looked at."""
+    tables: tuple[str, ...] | None = None
+    """Every table that is there, where `counts` has a sample of them. None: it has all."""
+    smoke: Mapping[str, tuple[Verdict, str]] = field(default_factory=dict[str, "tuple[Verdict, str]"])
+    """What the application's checks said, by their names."""
     counts: Mapping[str, int] | Unanswered = field(default_factory=lambda: Unanswered("nothing was restored"))
     answers: Mapping[str, Answer | Unanswered] = field(default_factory=dict[str, "Answer | Unanswered"])
     """By the name of the question."""
@@ -90,7 +95,6 @@ def judge(
     component: Component,
     objectives: Objectives,
     last: Proof | None,
-    tolerance: Tolerance = Tolerance(),
 ) -> Proof:
     """The proof: what was tried, judged. `objectives` are the ones that hold for the component, `last` its last proof
     that has counts. The moment of judging is `tried.ended`."""
@@ -102,7 +106,9 @@ def judge(
         checks.append(stopped(tried.error, restored=tried.restore_took is not None))
     elif tried.tier != "bytes":
         what = ("file", "folder") if isinstance(component.source, FilesSource) else ("row", "table")
-        checks.append(volume(tried.counts, last, tolerance, what))
+        if tried.structure is not None:
+            checks.append(structured(tried.structure))
+        checks.append(volume(tried.counts, last, component.prove.volume, what, tried.tables))
         checks += meaning(tried, component)
     checks += clock(tried, component, objectives)
     return Proof(
@@ -114,7 +120,8 @@ def judge(
         ended=tried.ended,
         restore_took=tried.restore_took,
         checks=tuple(checks),
-        counts=tried.counts if isinstance(tried.counts, Mapping) else {},
+        # A part of the tables is no measure for the next proof.
+        counts=tried.counts if isinstance(tried.counts, Mapping) and tried.tables is None else {},
         newest=tried.newest,
         plan=tried.plan,
     )
@@ -139,25 +146,30 @@ def stopped(error: BackstayError, *, restored: bool = False) -> CheckResult:
 
 def volume(
     counts: Mapping[str, int] | Unanswered, last: Proof | None, tolerance: Tolerance,
-    what: tuple[str, str] = ("row", "table"),
+    what: tuple[str, str] = ("row", "table"), tables: tuple[str, ...] | None = None,
 ) -> CheckResult:  # fmt: skip
-    """Rows per table against the last proof, or what else was counted: `what` names it. Names and numbers only."""
-    verdict, said = _volume(counts, last, tolerance, what)
+    """Rows per table against the last proof, or what else was counted: `what` names it. Names and numbers only.
+    `tables`: all that are there, where `counts` is of a sample."""
+    verdict, said = _volume(counts, last, tolerance, what, tables)
     return CheckResult("V01", Rung.VOLUME, f"{what[0]}s", verdict, said)
 
 
 def _volume(
-    counts: Mapping[str, int] | Unanswered, last: Proof | None, tolerance: Tolerance, what: tuple[str, str]
-) -> tuple[Verdict, str]:
+    counts: Mapping[str, int] | Unanswered, last: Proof | None, tolerance: Tolerance, what: tuple[str, str],
+    tables: tuple[str, ...] | None,
+) -> tuple[Verdict, str]:  # fmt: skip
     row, table_word = what
     if isinstance(counts, Unanswered):
         return Verdict.NOT_VERIFIED, f"the {row}s could not be counted: {counts.why}"
     total = f"{count(sum(counts.values()), row)} in {count(len(counts), table_word)}"
+    total += f" of {len(tables):,} (a sample)" if tables is not None else ""
     if last is None or not last.counts:
         return Verdict.PASSED, f"{total}; there is no earlier proof to compare with"
     wrong: list[str] = []
     for table, before in sorted(last.counts.items()):
         now = counts.get(table)
+        if table in tolerance.free or (now is None and tables is not None and table in tables):
+            continue
         if now is None:
             wrong.append(f"{table} is missing (it had {count(before, row)})")
         elif now == 0 and before >= tolerance.few:
@@ -174,8 +186,17 @@ def _more(wrong: list[str], table: str) -> str:
     return f", and {count(len(wrong) - 5, f'more {table}')}" if len(wrong) > 5 else ""
 
 
+def structured(seen: "Structure | Unanswered") -> CheckResult:
+    """The structure against the plan's file, else against the last proof."""
+    if isinstance(seen, Unanswered):
+        verdict, said = Verdict.NOT_VERIFIED, f"the structure was not compared: {seen.why}"
+    else:
+        verdict, said = judge_structure(seen.lines, seen.reference)
+    return CheckResult("S02", Rung.STRUCTURE, "structure", verdict, said)
+
+
 def meaning(tried: Tried, component: Component) -> list[CheckResult]:
-    """The plan's own questions. One that was not answered is not verified; one that was forgotten too."""
+    """The plan's own questions and checks. One that was not answered is not verified; one that was forgotten too."""
     checks: list[CheckResult] = []
     for question in component.prove.ask:
         answer = tried.answers.get(question.name, Unanswered("it was not asked"))
@@ -184,6 +205,9 @@ def meaning(tried: Tried, component: Component) -> list[CheckResult]:
         else:
             verdict, said = evaluate(question.expect, answer, tried.point.moment)
         checks.append(CheckResult("M01", Rung.MEANING, question.name, verdict, f"{question.name}: {said}"))
+    for name in component.prove.smoke:
+        verdict, said = tried.smoke.get(name, (Verdict.NOT_VERIFIED, "it was not run"))
+        checks.append(CheckResult("M03", Rung.MEANING, name, verdict, f"{name}: {said}"))
     return checks
 
 
@@ -238,6 +262,15 @@ def _whole(length: timedelta) -> timedelta:
     return timedelta(seconds=int(length.total_seconds()))
 
 
+def mending(proof: Proof) -> tuple[str, ...]:
+    """What else speaks against it, and not against the data: to be mended after a restore, or to be looked at."""
+    return tuple(
+        check.said
+        for check in proof.checks
+        if not critical(check) and check.rung is not Rung.CLOCK and check.verdict is not Verdict.PASSED
+    )
+
+
 def of_bytes(point: Point, vault: VaultName, during: tuple[datetime, datetime], verdict: Verdict, said: str) -> Proof:
     """What somebody found out about a point's bytes who was not out to prove it: a check of the whole vault, or a
     restore that met damage. `during`: when it began and ended."""
@@ -247,7 +280,7 @@ def of_bytes(point: Point, vault: VaultName, during: tuple[datetime, datetime], 
 
 def only_bytes_failed(proof: Proof) -> bool:
     """Whether all that speaks against the point is that its bytes could not be read from the vault."""
-    failed = [check.code for check in proof.checks if check.verdict is Verdict.FAILED and check.rung is not Rung.CLOCK]
+    failed = [check.code for check in proof.checks if check.verdict is Verdict.FAILED and critical(check)]
     return bool(failed) and set(failed) == {"B01"}
 
 
@@ -256,8 +289,8 @@ def bytes_passed(proof: Proof) -> bool:
 
 
 def content(proof: Proof) -> Result:
-    """What the proof says of the data, whatever the clock says of the promise."""
-    return replace(proof, checks=tuple(check for check in proof.checks if check.rung is not Rung.CLOCK)).result()
+    """What the proof says of the data: what is critical, and nothing else (`ladder`)."""
+    return replace(proof, checks=tuple(check for check in proof.checks if critical(check))).result()
 
 
 def late(proof: Proof) -> tuple[str, ...]:

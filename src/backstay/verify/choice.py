@@ -15,7 +15,7 @@ from backstay.history import History, Line, active_holds, taken_order
 from backstay.plan import Prove
 from backstay.values import Between, ComponentName, PointId, VaultName, say_moment
 from backstay.verify.answers import exact
-from backstay.verify.checks import CLOCK_TOLERANCE, bytes_passed, content, late, only_bytes_failed
+from backstay.verify.checks import CLOCK_TOLERANCE, bytes_passed, content, late, mending, only_bytes_failed
 
 
 @dataclass(frozen=True, slots=True)
@@ -207,6 +207,8 @@ def _judged(point: Point, origin: str, among: Candidates, now: datetime) -> Chos
             because = f"the {kind} point, {age}, proven at {say_moment(proof.ended)}{_elsewhere(proof, vault)}"
             if complaints := late(proof):
                 because += f"; sound, but not in time: {'; '.join(complaints)}"
+            if to_mend := mending(proof):
+                because += f"; all data is there, and look at this: {'; '.join(to_mend)}"
             return Chosen(point, because, vault=vault)
         case Refuted(why):
             return f"refuted at {say_moment(proof.ended)}: {why}"

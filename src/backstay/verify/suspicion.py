@@ -9,7 +9,7 @@ them. **Canaries**, which the plan names under `prove`: a question that must hav
 there), or whose number must never go down.
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 from decimal import Decimal
 
@@ -45,7 +45,7 @@ def suspect(
 ) -> Suspected:
     """`answers` of the canaries by their name; `last`: the proof that is compared with."""
     checks, reasons, numbers = list[CheckResult](), list[str](), dict[str, int]()
-    if not isinstance(counts, Unanswered) and (lost := _lost(counts, last)):
+    if not isinstance(counts, Unanswered) and (lost := _lost(counts, last, rule.volume.free)):
         reasons.append(lost)
         checks.append(CheckResult(ROWS, Rung.VOLUME, "rows lost", Verdict.NOT_VERIFIED, f"{lost}{_ASK}"))
     for canary in rule.canary:
@@ -62,14 +62,15 @@ def suspect(
 _ASK = "; a person has to say whether that is right"
 
 
-def _lost(counts: Mapping[str, int], last: Proof | None) -> str:
-    """Names and numbers. A table that is not there, or lost most of its rows, is V01's: it is refuted."""
+def _lost(counts: Mapping[str, int], last: Proof | None, free: Collection[str]) -> str:
+    """Names and numbers. A table that is not there, or lost most of its rows, is V01's: it is refuted. `free`: tables
+    that the plan lets lose rows."""
     if last is None:
         return ""
     fewer = [
         f"{table} has {counts[table]:,} of {count(before, 'row')}"
         for table, before in sorted(last.counts.items())
-        if before >= MANY and table in counts and counts[table] < before * (1 - MOST_LOST)
+        if before >= MANY and table not in free and table in counts and counts[table] < before * (1 - MOST_LOST)
     ]
     return f"{_some(fewer)} of the proof of {say_moment(last.ended)}" if fewer else ""
 

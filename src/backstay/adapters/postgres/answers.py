@@ -1,7 +1,7 @@
 """Asking a database: the plan's questions, exact counts, checksums of the content. Read-only, and no row is shown."""
 
 import math
-from collections.abc import Callable, Generator, Iterator, Mapping
+from collections.abc import Callable, Collection, Generator, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from datetime import UTC, date, datetime, time, timedelta
 from decimal import Decimal
@@ -12,6 +12,7 @@ from psycopg.rows import TupleRow
 from psycopg.sql import SQL, Composed, Identifier
 
 from backstay.adapters.postgres.session import Connection, rows, spoken
+from backstay.adapters.postgres.structure import structure
 from backstay.errors import Usage
 from backstay.facts import CheckResult
 from backstay.ports import Answer
@@ -37,8 +38,9 @@ class PostgresAnswers:
         inspect: Inspect,
         patience: timedelta,
         long: timedelta = timedelta(hours=12),
+        address: Mapping[str, str] | None = None,
     ) -> None:
-        self.where = where
+        self.where, self._address = where, address or {}
         self._connect, self._inspect, self._patience, self._long = connect, inspect, patience, long
 
     def ask(self, question: str) -> Answer:
@@ -49,9 +51,26 @@ class PostgresAnswers:
         with self._reading(self._long) as session, spoken(self._long):
             return {name: int(found[0]) for name, found in _every_table(session, _COUNT)}
 
+    def tables(self) -> Sequence[str]:
+        with self._reading(self._patience) as session, spoken(self._patience):
+            return [f"{schema}.{table}" for schema, table in tables_of(session)]
+
+    def counts_in(self, tables: Sequence[str]) -> Mapping[str, int]:
+        wanted = frozenset(tables)
+        with self._reading(self._long) as session, spoken(self._long):
+            return {name: int(found[0]) for name, found in _every_table(session, _COUNT, wanted)}
+
+    def structure(self) -> Sequence[str]:
+        with self._reading(self._patience) as session, spoken(self._patience):
+            return structure(session)
+
     def digests(self) -> Mapping[str, str]:
         with self._reading(self._long) as session, spoken(self._long):
             return {name: f"{found[0]}:{found[1]}" for name, found in _every_table(session, _DIGEST)}
+
+    def address(self) -> Mapping[str, str]:
+        """Of a sandbox; empty for what is live, which no program of ours is led to."""
+        return self._address
 
     def inspect(self, tier: Literal["bytes", "sample", "full"]) -> list[CheckResult]:
         return self._inspect(tier)
@@ -138,8 +157,17 @@ _DIGEST = SQL(
 how a value is spelled are fixed for the session."""
 
 
-def _every_table(connection: Connection, query: SQL) -> Iterator[tuple[str, TupleRow]]:
-    for schema, table in rows(connection, _TABLES):
+def tables_of(connection: Connection) -> list[tuple[str, str]]:
+    """Schema and name of each."""
+    return [(str(schema), str(table)) for schema, table in rows(connection, _TABLES)]
+
+
+def _every_table(
+    connection: Connection, query: SQL, wanted: Collection[str] | None = None
+) -> Iterator[tuple[str, TupleRow]]:
+    for schema, table in tables_of(connection):
+        if wanted is not None and f"{schema}.{table}" not in wanted:
+            continue
         asked: Composed = query.format(Identifier(schema, table))
         found = connection.execute(asked).fetchone()
         assert found is not None

@@ -8,12 +8,16 @@ backed up faithfully when the constraint comes back not validated, and must be r
 import json
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
+from datetime import datetime
 from typing import Any, LiteralString, TypeVar, cast
 
 import psycopg
 from psycopg.sql import SQL, Identifier
 
+from backstay.adapters.postgres.layout import bytes_entry
 from backstay.adapters.postgres.session import Connection, rows
+from backstay.adapters.postgres.structure import MOST, structure
+from backstay.ports import CATALOGUE, Entry, PointReader
 
 _T = TypeVar("_T")
 
@@ -81,6 +85,38 @@ AND EXISTS (SELECT FROM pg_index i WHERE i.indrelid = t.oid AND i.indkey[0] = a.
 """Sequences that belong to a column with an index, so that its largest value is found at once: on a source, a scan of a
 large table would be too much to ask for."""
 
+_EQUAL = "format('pk.%I OPERATOR(%I.%s) fk.%I', pa.attname, opn.nspname, o.oprname, fa.attname)"
+_FOREIGN_KEYS = f"""
+SELECT format('%I on %I.%I', k.conname, n.nspname, c.relname),
+  format('SELECT count(*) FROM (SELECT FROM %s%I.%I fk LEFT JOIN %s%I.%I pk ON %s
+                                WHERE pk.%I IS NULL AND (%s) LIMIT 1000) AS orphan',
+          CASE c.relkind WHEN 'p' THEN '' ELSE 'ONLY ' END, n.nspname, c.relname,
+          CASE r.relkind WHEN 'p' THEN '' ELSE 'ONLY ' END, rn.nspname, r.relname,
+          string_agg({_EQUAL}, ' AND ' ORDER BY u.ord), (array_agg(pa.attname ORDER BY u.ord))[1],
+          string_agg(format('fk.%I IS NOT NULL', fa.attname), CASE k.confmatchtype WHEN 'f' THEN ' OR ' ELSE ' AND ' END
+                     ORDER BY u.ord)),
+  greatest(c.relpages, r.relpages)
+FROM pg_constraint k
+JOIN pg_class c ON c.oid = k.conrelid JOIN pg_namespace n ON n.oid = c.relnamespace
+JOIN pg_class r ON r.oid = k.confrelid JOIN pg_namespace rn ON rn.oid = r.relnamespace
+CROSS JOIN LATERAL unnest(k.conkey, k.confkey, k.conpfeqop) WITH ORDINALITY AS u(fk, pk, eq, ord)
+JOIN pg_attribute fa ON fa.attrelid = k.conrelid AND fa.attnum = u.fk
+JOIN pg_attribute pa ON pa.attrelid = k.confrelid AND pa.attnum = u.pk
+JOIN pg_operator o ON o.oid = u.eq JOIN pg_namespace opn ON opn.oid = o.oprnamespace
+WHERE k.contype = 'f' AND k.convalidated AND k.conparentid = 0 AND {_NO_SYSTEM}
+AND c.relpersistence = 'p' AND r.relpersistence = 'p'
+AND coalesce((to_jsonb(k) ->> 'conenforced')::bool, true) AND NOT coalesce((to_jsonb(k) ->> 'conperiod')::bool, false)
+GROUP BY k.oid, k.conname, k.confmatchtype, c.relkind, n.nspname, c.relname, r.relkind, rn.nspname, r.relname,
+  c.relpages, r.relpages
+ORDER BY 1
+"""
+"""The same question that the server asks when a foreign key is validated (RI_Initial_Check in ri_triggers.c), for each
+of them: rows that refer to a row which is not there. It stops counting at 1,000."""
+
+SMALL_PAGES = 8192
+"""64 MiB: foreign keys between tables of at most this size are looked at on a source, and in a sample."""
+MOST_AT_THE_SOURCE = 100
+
 MOST_NAMED = 100
 """Names kept in a point, per finding."""
 
@@ -92,6 +128,8 @@ class Survey:
     objects: Mapping[str, int] = field(default_factory=dict[str, int])
     findings: Mapping[str, tuple[str, ...]] = field(default_factory=dict[str, tuple[str, ...]])
     """By the code of the check; a code that is missing could not be asked."""
+    lines: tuple[str, ...] | None = None
+    """Of the structure; None: it could not be asked."""
 
 
 def survey(connection: Connection, *, within_s: int = 30) -> Survey:
@@ -103,16 +141,17 @@ def survey(connection: Connection, *, within_s: int = 30) -> Survey:
     try:
         if (counted := _asked(connection, lambda: objects_of(connection))) is not None:
             objects = counted
+        lines = _asked(connection, lambda: structure(connection))
         for code in CODES:
             if (found := _asked(connection, lambda code=code: finding(connection, code))) is not None:
                 findings[code] = tuple(found)
     finally:
         if not connection.broken:
             connection.execute("SELECT set_config('statement_timeout', %s, false)", before)
-    return Survey(objects, findings)
+    return Survey(objects, findings, lines)
 
 
-CODES = ("I02", "I03", "I04", "I05", "I06", "I07")
+CODES = ("I02", "I03", "I04", "I05", "I06", "I07", "I10")
 
 
 def objects_of(connection: Connection) -> dict[str, int]:
@@ -128,7 +167,33 @@ def finding(connection: Connection, code: str) -> list[str]:
         if connection.info.server_version >= 150000:
             found += [str(name) for (name,) in rows(connection, _DATABASE_COLLATION)]
         return sorted(found)
+    if code == "I10":
+        return [
+            key.name for key in foreign_keys(connection, small=True)[:MOST_AT_THE_SOURCE] if orphans(connection, key)
+        ]
     return sorted(str(name) for (name,) in rows(connection, FINDINGS[code]))
+
+
+@dataclass(frozen=True, slots=True)
+class ForeignKey:
+    name: str
+    """`orders_tenant_fkey on public.orders`."""
+    question: str
+    small: bool
+
+
+def foreign_keys(connection: Connection, *, small: bool = False) -> list[ForeignKey]:
+    """Those that are validated and enforced, by name; with `small`, between small tables only."""
+    found = [
+        ForeignKey(str(name), str(asks), pages <= SMALL_PAGES) for name, asks, pages in rows(connection, _FOREIGN_KEYS)
+    ]
+    return [key for key in found if key.small or not small]
+
+
+def orphans(connection: Connection, key: ForeignKey) -> int:
+    """Rows of this foreign key that refer to nothing; 1,000 stands for that many or more."""
+    ((number,),) = rows(connection, key.question)
+    return int(number)
 
 
 def _sequences_behind(connection: Connection) -> Iterable[str]:
@@ -168,6 +233,36 @@ def stored(before: Survey, after: Survey) -> dict[str, str]:
         "objects": json.dumps(spans, separators=(",", ":")) if before.objects and after.objects else "",
         "findings": json.dumps(named, separators=(",", ":")),
     }
+
+
+def kept(before: Survey, after: Survey, now: datetime) -> list[Entry]:
+    """The structure as a file of the point: a line that was there before and after its moment begins with two spaces,
+    one that was there at one of the two with `-` or `+`. Nothing where it could not be asked, or is too much."""
+    if before.lines is None or after.lines is None:
+        return []
+    early, late = set(before.lines), set(after.lines)
+    signs = {line: "  " if line in early and line in late else "- " if line in early else "+ " for line in early | late}
+    if len(signs) > MOST:
+        return []
+    return [bytes_entry(CATALOGUE, "".join(f"{signs[line]}{line}\n" for line in sorted(signs)).encode(), now)]
+
+
+@dataclass(frozen=True, slots=True)
+class Kept:
+    """The structure that a point came from."""
+
+    surely: frozenset[str]
+    perhaps: frozenset[str]
+    """Made or dropped while the point was taken."""
+
+
+def read_kept(point: PointReader) -> Kept | None:
+    """None: the point has none."""
+    if point.entry(CATALOGUE) is None:
+        return None
+    lines = b"".join(point.read(CATALOGUE)).decode("utf-8", "replace").splitlines()
+    surely = frozenset(line[2:] for line in lines if line.startswith("  "))
+    return Kept(surely, frozenset(line[2:] for line in lines if line[:2] in ("- ", "+ ")))
 
 
 def read_objects(about: Mapping[str, str]) -> Mapping[str, Sequence[int]] | None:

@@ -6,7 +6,7 @@ from pathlib import Path
 
 from backstay.adapters.postgres import logical_recovery, recovery
 from backstay.adapters.postgres.answers import PostgresAnswers
-from backstay.adapters.postgres.checks import Checking, Tier
+from backstay.adapters.postgres.checks import Checking, Source, Tier
 from backstay.adapters.postgres.local import Taking
 from backstay.adapters.postgres.logical import Dumping
 from backstay.adapters.postgres.logical_recovery import LogicalRecovery
@@ -105,7 +105,8 @@ class PostgresKeeper:
 
         def inspect(tier: Tier) -> list[CheckResult]:
             with session(self._place.dsn) as db:
-                return [check for check in Checking(self._clock).catalogue(db, {}) if check.code != "S01"]
+                found = Checking(self._clock).catalogue(db, Source({}), "sample")
+            return [check for check in found if check.code != "S01"]
 
         yield PostgresAnswers(where(self._place.dsn), lambda: connect(self._place.dsn), inspect, self._place.patience)
 

@@ -115,6 +115,7 @@ class Taking:
             watch.next()
             self._add_configuration(db, source)
             after = catalogue.survey(db)
+            self.into.add(catalogue.kept(before, after, self.clock.now()), unwatched)
             # Before the stop, so that what it says is surely in the point.
             newest.ask()
             # Last of the files, and whole: recovery takes from it how far it has to go at least.

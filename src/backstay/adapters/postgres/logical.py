@@ -5,8 +5,6 @@ from `pg_dumpall --roles-only --no-role-passwords`: without them, owners and gra
 names of tablespaces: where the server that it comes back to has them all, tables go where they were.
 """
 
-import shutil
-import tempfile
 from collections.abc import Generator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
@@ -25,7 +23,7 @@ from backstay.adapters.postgres.source import Source, examine
 from backstay.adapters.postgres.words import Meaning, classified, reason
 from backstay.errors import BackstayError, ToolFailed
 from backstay.ports import Clock, PointWriter, Progress, Sealing, Taken, unwatched
-from backstay.processes import Command, run, start
+from backstay.processes import Command, run, start, working_folder
 from backstay.values import LineageId
 
 _GLOBALS = timedelta(minutes=10)
@@ -60,6 +58,7 @@ class Dumping:
             self._add_globals(programs, source)
             self._add_dump(programs, snapshot, _size(looking))
             after = catalogue.survey(looking)
+            self.into.add(catalogue.kept(before, after, self.clock.now()), unwatched)
             lineage = lineage_of(looking, source)
         about = source.about() | catalogue.stored(before, after) | {"dumped_by": str(programs.major)}
         sealing = Sealing(
@@ -131,13 +130,9 @@ def lineage_of(db: Connection, source: Source) -> str:
 
 @contextmanager
 def scratch(below: Path) -> Generator[Path]:
-    """A folder that is gone afterwards."""
-    below.mkdir(mode=0o700, parents=True, exist_ok=True)
-    folder = Path(tempfile.mkdtemp(prefix="dump-", dir=below))
-    try:
+    """A folder that is gone afterwards, also when we are killed: whoever comes next sweeps it."""
+    with working_folder(below, "backstay-dump") as folder:
         yield folder
-    finally:
-        shutil.rmtree(folder, ignore_errors=True)
 
 
 def _export(db: Connection) -> tuple[datetime, str]:

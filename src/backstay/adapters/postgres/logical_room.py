@@ -3,25 +3,28 @@
 import contextlib
 from collections.abc import Generator
 from contextlib import contextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from datetime import timedelta
 from pathlib import Path
 
 from backstay.adapters.postgres.answers import PostgresAnswers
-from backstay.adapters.postgres.checks import Checking, Said, Tier, failed, passed, unknown
+from backstay.adapters.postgres.catalogue import read_kept
+from backstay.adapters.postgres.checks import Checking, Source, Tier, quiet
+from backstay.adapters.postgres.dump_ends import dump_ends
 from backstay.adapters.postgres.litter import registered
 from backstay.adapters.postgres.place import PostgresPlace
 from backstay.adapters.postgres.private import PrivateServer, need_server
 from backstay.adapters.postgres.programs import Programs, find, ourselves
 from backstay.adapters.postgres.rebuild import Logical, Rebuild, create_database, execute, extract, give_owner, roles_of
-from backstay.adapters.postgres.sandbox import CARELESS
+from backstay.adapters.postgres.said import passed
+from backstay.adapters.postgres.sandbox import CARELESS, limits_of, sample_of, temporary
 from backstay.adapters.postgres.session import spoken
 from backstay.adapters.postgres.words import Line, Meaning
 from backstay.errors import NotSupported, ToolFailed
 from backstay.facts import CheckResult
 from backstay.ports import Clock, PointReader, Progress, unwatched
 from backstay.processes import Command, run
-from backstay.values import listed, say_span
+from backstay.values import PointId, say_span
 
 SUPERUSER = "backstay_sandbox"
 """A name that no point has: every role of the point can then be made."""
@@ -43,18 +46,26 @@ def logical_sandbox(
         dump = extract(point, folder, lambda: False, progress)
         data = folder / "data"
         _initdb(programs, data)
+        settings = {**CARELESS, **temporary(place, point.point)}
         server = PrivateServer(
-            programs, data, ourselves(), folder / "log", clock, f"backstay-{token}", SUPERUSER, CARELESS, alone=True
-        )
+            programs, data, ourselves(), folder / "log", clock, f"backstay-{token}", SUPERUSER, settings, alone=True,
+            limits=limits_of(place),
+        )  # fmt: skip
         with server:
             server.start(timedelta(minutes=10))
             began = clock.elapsed()
             rebuild = Rebuild(tools, clock, dump, server.address())
             said = rebuild.roles(sql, "postgres") if (sql := roles_of(point)) else []
             said += _restore(server, rebuild, logical)
-            room = LogicalRoom(clock, server, logical, tuple(said), clock.elapsed() - began)
+            source = Source(logical.about, read_kept(point), dumped=True)
+            room = LogicalRoom(
+                Checking(clock), server, logical, tuple(said), clock.elapsed() - began, source, point.point.id, dump
+            )
             where = f"a sandbox of PostgreSQL {programs.major} with point {point.point.id}"
-            yield PostgresAnswers(where, lambda: server.connect(logical.database), room.inspect, place.patience)
+            yield PostgresAnswers(
+                where, lambda: server.connect(logical.database), room.inspect, place.patience,
+                address=server.address_of(logical.database),
+            )  # fmt: skip
 
 
 def _restore(server: PrivateServer, rebuild: Rebuild, logical: Logical) -> list[Line]:
@@ -79,37 +90,30 @@ def _initdb(programs: Programs, data: Path) -> None:
 
 @dataclass(slots=True)
 class LogicalRoom:
-    clock: Clock
+    checking: Checking
     server: PrivateServer
     logical: Logical
     said: tuple[Line, ...]
     took: timedelta
-    _checking: Checking = field(init=False)
-
-    def __post_init__(self) -> None:
-        self._checking = Checking(self.clock)
+    source: Source
+    point: PointId
+    dump: Path
 
     def inspect(self, tier: Tier) -> list[CheckResult]:
+        check = self.checking.check
         found = [
-            self._checking.check("R01", lambda: passed(f"pg_restore came to its end after {say_span(self.took)}")),
-            self._checking.check("R04", self._quiet),
+            check("R01", lambda: passed(f"pg_restore came to its end after {say_span(self.took)}")),
+            check("R04", lambda: quiet(self.said, "restoring")),
+            check("R05", lambda: dump_ends(self.dump)),
         ]
         if tier != "bytes":
-            with contextlib.closing(self.server.connect(self.logical.database)) as db:
-                found += self._checking.catalogue(db, self.logical.about)
+            name = self.logical.database
+            with contextlib.closing(self.server.connect(name)) as db:
+                found += self.checking.catalogue(db, self.source, tier)
+                tables = sample_of(db, self.point) if tier == "sample" else None
             found.append(
-                self._checking.amcheck(
-                    self.server.programs, self.server.address(), self.logical.database, full=tier == "full"
+                self.checking.amcheck(
+                    self.server.programs, self.server.address(), name, full=tier == "full", tables=tables
                 )
             )
         return found
-
-    def _quiet(self) -> Said:
-        missing = [line.text for line in self.said if line.meaning is Meaning.SANDBOX]
-        wrong = [line.text for line in self.said if line.meaning is Meaning.DEFECT]
-        if missing:
-            # What depends on it fails as well: those lines say nothing about the point.
-            return unknown(f"this machine lacks what the point needs: {listed(missing[:3])}")
-        if wrong:
-            return failed(f"{len(wrong)} errors while restoring: {listed(wrong[:3])}")
-        return passed("no warning and no error while restoring")

@@ -5,7 +5,7 @@ from dataclasses import dataclass, field
 from datetime import timedelta
 from pathlib import Path
 
-from backstay.plan import PostgresWay
+from backstay.plan import PostgresWay, SandboxLimits
 
 
 def _temporary() -> Path:
@@ -35,3 +35,5 @@ class PostgresPlace:
     """How long the server may take to stop in order (a checkpoint) before it is stopped at once."""
     start_within: timedelta = timedelta(hours=12)
     """How long a server may take to come up: it replays WAL meanwhile."""
+    limits: SandboxLimits = SandboxLimits()
+    """What a sandbox may use of this machine."""

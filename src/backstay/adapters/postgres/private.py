@@ -20,11 +20,12 @@ from contextlib import ExitStack
 from dataclasses import dataclass, field
 from datetime import timedelta
 from pathlib import Path
+from urllib.parse import quote
 
 import psycopg
 
 from backstay.adapters.postgres.litter import registered
-from backstay.adapters.postgres.programs import Owner, Programs, cut_off, hand_over
+from backstay.adapters.postgres.programs import Owner, Programs, hand_over
 from backstay.adapters.postgres.session import Connection, first_line, settle
 from backstay.errors import (
     BackstayError,
@@ -37,7 +38,7 @@ from backstay.errors import (
     ToolMissing,
 )
 from backstay.ports import Clock
-from backstay.processes import Command, Running, run, start
+from backstay.processes import Command, Limits, Running, cut_off, run, start
 from backstay.values import say_span
 
 LONGEST_SOCKET_PATH = 107
@@ -125,6 +126,8 @@ class PrivateServer:
     alone: bool = False
     """Without any network, where the kernel lets us."""
     inherit: tuple[int, ...] = ()
+    limits: Limits = Limits()
+    """Of each of its processes."""
     stop_asked: Callable[[], bool] = lambda: False
     _sockets: Path | None = None
     _ends: ExitStack = field(default_factory=ExitStack)
@@ -195,6 +198,7 @@ class PrivateServer:
             grace=_STOP,
             unprivileged=unprivileged,
             inherit=self.inherit,
+            limits=self.limits,
             log=self.log,
         )
 
@@ -274,6 +278,11 @@ class PrivateServer:
             "PGGSSENCMODE": "disable",
             "PGCONNECT_TIMEOUT": "10",
         }
+
+    def address_of(self, dbname: str) -> dict[str, str]:
+        """For any program, also one that knows only a `DATABASE_URL`."""
+        user, name, folder = (quote(text, safe="") for text in (self.superuser, dbname, str(self._sockets)))
+        return {**self.address(), "PGDATABASE": dbname, "DATABASE_URL": f"postgresql://{user}@/{name}?host={folder}"}
 
     # ── its words ──
 

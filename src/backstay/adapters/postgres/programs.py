@@ -150,15 +150,3 @@ def hand_over(tree: Path, owner: Owner) -> None:
         os.chown(folder, owner.uid, owner.gid, follow_symlinks=False)
         for name in (*folders, *files):
             os.chown(name, owner.uid, owner.gid, dir_fd=at, follow_symlinks=False)
-
-
-@cache
-def cut_off() -> tuple[str, ...] | None:
-    """What to put before a program so that it has no network at all; None where the kernel does not let us."""
-    who = ("--map-user=65534", "--map-group=65534") if os.geteuid() == 0 else ("--map-current-user",)
-    prefix = ("unshare", "--user", "--net", *who, "--")
-    try:
-        run(Command((*prefix, "true"), _ASK))
-    except BackstayError:
-        return None
-    return prefix

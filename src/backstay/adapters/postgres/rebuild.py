@@ -12,9 +12,9 @@ import psycopg
 from psycopg import errors
 from psycopg.sql import SQL, Composed, Identifier, Literal
 
-from backstay.adapters.postgres.checks import Lines
 from backstay.adapters.postgres.programs import Programs
 from backstay.adapters.postgres.session import Connection, first_line, rows
+from backstay.adapters.postgres.tools import Lines
 from backstay.adapters.postgres.words import Line, Meaning, classified, reason
 from backstay.errors import Cancelled, Damaged, NotSupported, ToolFailed
 from backstay.facts import Point

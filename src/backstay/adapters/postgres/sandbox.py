@@ -1,32 +1,41 @@
 """A throw-away server for a physical point: restored, recovered, asked, erased."""
 
-from collections.abc import Generator
+from collections.abc import Generator, Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from datetime import timedelta
 from pathlib import Path
 
-from backstay.adapters.postgres.answers import PostgresAnswers
-from backstay.adapters.postgres.checks import Checking, Said, Tier, failed, passed
+from backstay.adapters.postgres.answers import PostgresAnswers, tables_of
+from backstay.adapters.postgres.catalogue import read_kept
+from backstay.adapters.postgres.checks import Checking, Source, Tier, quiet
 from backstay.adapters.postgres.laying import Ground, Physical, lay, refuse_new_tablespaces
 from backstay.adapters.postgres.litter import registered
 from backstay.adapters.postgres.place import PostgresPlace
+from backstay.adapters.postgres.prior import MANIFEST
 from backstay.adapters.postgres.private import PrivateServer, need_server
-from backstay.adapters.postgres.programs import find, ourselves
+from backstay.adapters.postgres.programs import Programs, find, ourselves
 from backstay.adapters.postgres.replay import Onward, Replay
-from backstay.adapters.postgres.session import one
+from backstay.adapters.postgres.said import Said, failed, passed
+from backstay.adapters.postgres.session import Connection, one
 from backstay.adapters.postgres.starting import libraries_to_keep
-from backstay.errors import PointRefuted, ToolFailed
-from backstay.facts import CheckResult
+from backstay.adapters.postgres.tools import checksums, quoted, verifybackup
+from backstay.adapters.postgres.words import classified
+from backstay.errors import PointRefuted
+from backstay.facts import CheckResult, Point
 from backstay.lsn import lsn
 from backstay.ports import Clock, PointReader, Progress, unwatched
-from backstay.processes import Command, run
-from backstay.values import count, listed, say_span
+from backstay.processes import Limits
+from backstay.protect import is_full
+from backstay.values import PointId, say_span
+from backstay.verify import sampled
 
 CARELESS = {"fsync": "off", "full_page_writes": "off", "synchronous_commit": "off"}
 """A sandbox that loses power is thrown away anyway."""
 
-_CHECKSUMS = timedelta(hours=12)
+USUAL_MEMORY = 4 << 30
+"""Address space of each process of a sandbox, where the plan sets none: a runaway query ends, and not this machine."""
+LEAST_TEMPORARY = 1 << 30
 
 
 @dataclass(frozen=True, slots=True)
@@ -63,18 +72,23 @@ def sandbox(
         ground = Ground(data, {space.oid: folder / "tablespaces" / str(space.oid) for space in physical.tablespaces})
         lay(point, ground, progress)
         refuse_new_tablespaces(programs, data, physical)
+        checking = Checking(clock)
+        # Now or never: recovery changes the files.
+        early = tuple(_manifest(checking, point, programs, data, folder))
         # What an operator set with ALTER SYSTEM may not even start here, and must not act here.
         (data / "postgresql.auto.conf").unlink(missing_ok=True)
         (data / "recovery.signal").touch()
         settings = {
             **CARELESS,
+            **temporary(place, point.point),
             "recovery_target_timeline": str(physical.timeline),
             "shared_preload_libraries": ",".join(libraries_to_keep(physical.about, programs)),
             "max_replication_slots": str(max(10, _number(physical.about.get("max_replication_slots", "")))),
         }
         server = PrivateServer(
-            programs, data, ourselves(), folder / "log", clock, f"backstay-{token}", physical.superuser, settings, True
-        )
+            programs, data, ourselves(), folder / "log", clock, f"backstay-{token}", physical.superuser, settings, True,
+            limits=limits_of(place),
+        )  # fmt: skip
         with server:
             began = clock.elapsed()
             if replay is None:
@@ -85,10 +99,27 @@ def sandbox(
             recovered = look(server, physical, clock.elapsed() - began)
             if replay is not None:
                 replay.judge(lsn(recovered.reached))
-            room = Room(clock, server, physical, recovered, replay)
+            # What was replayed beyond the point may rightly have changed the structure.
+            source = Source(physical.about, read_kept(point) if replay is None else None)
+            room = Room(checking, server, physical, recovered, source, point.point.id, early, replay)
             gone_on = f", gone on {replay.route.say()}" if replay is not None else ""
             where = f"a sandbox of PostgreSQL {programs.major} with point {point.point.id}{gone_on}"
-            yield PostgresAnswers(where, lambda: server.connect(physical.database), room.inspect, place.patience)
+            yield PostgresAnswers(
+                where, lambda: server.connect(physical.database), room.inspect, place.patience,
+                address=server.address_of(physical.database),
+            )  # fmt: skip
+
+
+def limits_of(place: PostgresPlace) -> Limits:
+    return Limits(memory_bytes=place.limits.memory_bytes or USUAL_MEMORY)
+
+
+def temporary(place: PostgresPlace, point: Point) -> dict[str, str]:
+    """How much one session may put into temporary files (`temp_file_limit`): what the plan leaves beside the point,
+    else as much as the point is large. A question without an index must not fill the disk."""
+    left = place.limits.disk_bytes - point.size_bytes if place.limits.disk_bytes is not None else point.size_bytes
+    least = LEAST_TEMPORARY if place.limits.disk_bytes is None else 0
+    return {"temp_file_limit": f"{max(left, least) >> 10}kB"}
 
 
 def _number(text: str) -> int:
@@ -113,34 +144,50 @@ def look(server: PrivateServer, physical: Physical, took: timedelta) -> Recovere
     return Recovered(bool(recovering), str(reached), int(str(name)[:8], 16), complaints, took)
 
 
+def _manifest(
+    checking: Checking, point: PointReader, programs: Programs, data: Path, folder: Path
+) -> Iterator[CheckResult]:
+    """B03, for a point that has a manifest of the server's own. One of an incremental backup is of what was sent, and
+    not of the files that it was folded into."""
+    if point.entry(MANIFEST) is not None and is_full(point.point):
+        manifest = folder / MANIFEST
+        manifest.write_bytes(b"".join(point.read(MANIFEST)))
+        yield checking.check("B03", lambda: verifybackup(programs, data, manifest))
+
+
 @dataclass(slots=True)
 class Room:
     """A sandbox while it is looked at."""
 
-    clock: Clock
+    checking: Checking
     server: PrivateServer
     physical: Physical
     recovered: Recovered
+    source: Source
+    point: PointId
+    early: tuple[CheckResult, ...] = ()
+    """What was looked at before recovery began."""
     replay: Replay | None = None
-    _checking: Checking = field(init=False)
-
-    def __post_init__(self) -> None:
-        self._checking = Checking(self.clock)
 
     def inspect(self, tier: Tier) -> list[CheckResult]:
-        check = self._checking.check
+        check = self.checking.check
         found = [
+            *self.early,
             check("R01", self._ended),
             check("R02", self._reached),
             check("R03", self._timeline),
-            check("R04", self._quiet),
+            check("R04", lambda: quiet(classified(self.recovered.complaints), "it recovered")),
         ]
         if tier != "bytes":
             with self.server.connect(self.physical.database) as db:
-                found += self._checking.catalogue(db, self.physical.about)
-            full = tier == "full"
-            address = self.server.address()
-            found.append(self._checking.amcheck(self.server.programs, address, self.physical.database, full=full))
+                found += self.checking.catalogue(db, self.source, tier)
+                tables = sample_of(db, self.point) if tier == "sample" else None
+            found.append(
+                self.checking.amcheck(
+                    self.server.programs, self.server.address(), self.physical.database, full=tier == "full",
+                    tables=tables,
+                )
+            )  # fmt: skip
         if tier != "sample" and self.physical.about.get("checksums") == "on":
             found.append(check("B02", self._checksums))
         return found
@@ -169,27 +216,15 @@ class Room:
             return failed(f"timeline {here} does not come from timeline {origin} of the backup")
         return passed(f"timeline {here}, which left timeline {origin} at {parents[-1][1]}")
 
-    def _quiet(self) -> Said:
-        said = self.recovered.complaints
-        if said:
-            return failed(f"the server complained: {listed(line[:160] for line in said[:3])}")
-        return passed("no warning and no error in its log while it recovered")
-
     def _checksums(self) -> Said:
-        """pg_checksums wants a server that was stopped in order: before recovery, torn pages are no defect."""
-        programs, data = self.server.programs, self.server.data
-        program = programs.path("pg_checksums")
         self.server.stop()
         try:
-            done = run(Command((program, "--check", "-D", str(data)), _CHECKSUMS, keep_bytes=1 << 20))
-        except ToolFailed as error:
-            return failed(f"pg_checksums: {' '.join(error.detail.split())[:300]}")
+            return checksums(self.server.programs, self.server.data)
         finally:
             self.server.start(timedelta(minutes=10))
-        blocks = [line for line in done.text.splitlines() if line.startswith("Blocks scanned")]
-        return passed(f"every page has the checksum that it should have ({_blocks(blocks)})")
 
 
-def _blocks(lines: list[str]) -> str:
-    number = lines[0].rpartition(":")[2].strip() if lines else ""
-    return count(int(number), "page") if number.isdigit() else "pages not counted"
+def sample_of(db: Connection, point: PointId) -> list[str]:
+    """The tables that a sample of this point looks at, as patterns for pg_amcheck."""
+    every = {f"{schema}.{table}": (schema, table) for schema, table in tables_of(db)}
+    return quoted([every[name] for name in sampled(every, point)])

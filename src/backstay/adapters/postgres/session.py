@@ -14,6 +14,7 @@ import psycopg
 from psycopg import conninfo, errors, pq
 from psycopg.rows import TupleRow
 
+from backstay.adapters.postgres.words import of_an_error
 from backstay.errors import (
     AccessDenied,
     BackstayError,
@@ -174,8 +175,9 @@ def spoken(limit: timedelta | None = None) -> Generator[None]:
 
 
 def first_line(error: psycopg.Error) -> str:
-    message = error.diag.message_primary or str(error) or type(error).__name__
-    return message.strip().splitlines()[0]
+    """Its first line, without what may be a row's contents: `ERROR: invalid input syntax for type integer: "…"`."""
+    raised = error.diag.source_function == "exec_stmt_raise"  # pl_exec.c
+    return of_an_error(error.diag.message_primary or str(error) or type(error).__name__, error.sqlstate, raised=raised)
 
 
 def rows(connection: Connection, query: str, *values: object) -> list[TupleRow]:

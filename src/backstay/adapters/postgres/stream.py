@@ -60,6 +60,7 @@ class Streaming:
             label = received.end()
             self._add_configuration(db, source)
             after = catalogue.survey(db)
+            self.into.add(catalogue.kept(before, after, self.clock.now()), unwatched)
             refuse_change(db, source)
             options = _options(db, source)
         moment, moment_source = newest.until(label.stop)

@@ -2,7 +2,7 @@
 
 import hashlib
 import sqlite3
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import timedelta
 from decimal import Decimal
@@ -25,6 +25,9 @@ CODES: Mapping[str, tuple[Rung, str]] = {
     "I09": (Rung.INTEGRITY, "foreign_key_check"),
 }
 _OBJECTS = "SELECT type, count(*) FROM sqlite_schema WHERE name NOT LIKE 'sqlite\\_%' ESCAPE '\\' GROUP BY 1 ORDER BY 1"
+_SCHEMA = "SELECT type, name, sql FROM sqlite_schema WHERE name NOT LIKE 'sqlite\\_%' ESCAPE '\\'"
+_LONGEST = 400
+"""Characters of one line of the structure."""
 _TABLES = """
 SELECT name FROM pragma_table_list WHERE schema = 'main' AND type = 'table' AND name NOT LIKE 'sqlite\\_%' ESCAPE '\\'
 ORDER BY 1
@@ -53,6 +56,23 @@ class SqliteAnswers:
         with reading(self.path, immutable=self.immutable) as connection:
             connection.execute("BEGIN")
             return {name: _one(connection, f"SELECT count(*) FROM {_quoted(name)}") for name in tables(connection)}
+
+    def tables(self) -> Sequence[str]:
+        with reading(self.path, immutable=self.immutable) as connection:
+            return tables(connection)
+
+    def counts_in(self, tables: Sequence[str]) -> Mapping[str, int]:
+        with reading(self.path, immutable=self.immutable) as connection:
+            connection.execute("BEGIN")
+            return {name: _one(connection, f"SELECT count(*) FROM {_quoted(name)}") for name in tables}
+
+    def structure(self) -> Sequence[str]:
+        with reading(self.path, immutable=self.immutable) as connection:
+            return structure(connection)
+
+    def address(self) -> Mapping[str, str]:
+        """Of a copy; empty for what is live, which no program of ours is led to."""
+        return {"DATABASE_URL": f"sqlite:///{self.path}"} if self.immutable else {}
 
     def digests(self) -> Mapping[str, str]:
         with reading(self.path, immutable=self.immutable) as connection:
@@ -88,11 +108,13 @@ class SqliteAnswers:
 
     def _structure(self) -> Said:
         with reading(self.path, immutable=self.immutable) as connection:
-            here = objects(connection)
+            here, digest = objects(connection), structure_digest(connection)
         if "objects" not in self.about:
             return Verdict.NOT_VERIFIED, f"{here}; there is nothing to compare with"
         if here != self.about["objects"]:
             return Verdict.FAILED, f"{here}, and the source had {self.about['objects']}"
+        if self.about.get("structure", digest) != digest:
+            return Verdict.FAILED, f"{here}, and another definition of one of them than at the source"
         return Verdict.PASSED, f"{here}, as at the source"
 
     def _integrity(self, *, full: bool) -> Said:
@@ -153,6 +175,21 @@ def objects(connection: sqlite3.Connection) -> str:
         listed(f"{number} {_MANY.get(kind, kind + 's')}" if number != 1 else f"1 {kind}" for kind, number in found)
         or "no objects"
     )
+
+
+def structure(connection: sqlite3.Connection) -> tuple[str, ...]:
+    """One line per object of the schema: its kind, its name, and the statement that makes it."""
+    found = connection.execute(_SCHEMA).fetchall()
+    lines = (" ".join(f"{kind} {name}: {sql or 'made by SQLite'}".split()) for kind, name, sql in found)
+    return tuple(sorted(line if len(line) <= _LONGEST else f"{line[:_LONGEST]}… {_short(line)}" for line in lines))
+
+
+def structure_digest(connection: sqlite3.Connection) -> str:
+    return _short("\n".join(structure(connection)))
+
+
+def _short(text: str) -> str:
+    return hashlib.sha256(text.encode("utf-8", "surrogateescape")).hexdigest()[:32]
 
 
 def orphans(connection: sqlite3.Connection) -> int:

@@ -4,6 +4,7 @@ Restored beside, checked, and put in place by rename. The old file is kept, toge
 belong to each other, and a WAL that is left beside another database would be replayed into it.
 """
 
+import io
 import json
 import os
 import shutil
@@ -14,7 +15,7 @@ from contextlib import contextmanager, suppress
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
-from backstay.adapters.sqlite.answers import SqliteAnswers, ask, objects, orphans
+from backstay.adapters.sqlite.answers import SqliteAnswers, ask, objects, orphans, structure, structure_digest
 from backstay.adapters.sqlite.copying import Copying
 from backstay.adapters.sqlite.opening import SAFE_VERSION, connect, limited, only_reads, reading
 from backstay.durable import sync, write_durably
@@ -32,6 +33,7 @@ from backstay.errors import (
 from backstay.facts import DidNot, Happened, Outcome, Sight, Succeeded, Verdict
 from backstay.plan import Target
 from backstay.ports import (
+    CATALOGUE,
     Acting,
     Alive,
     Answers,
@@ -50,7 +52,7 @@ from backstay.ports import (
     refuse_target,
     unwatched,
 )
-from backstay.processes import holding
+from backstay.processes import holding, working_folder
 from backstay.values import LineageId, count, digest_of, say_size, stamp
 
 STORED = "database.sqlite"
@@ -104,6 +106,7 @@ class SqliteKeeper:
             about = _about(copy, found)
             size = copy.stat().st_size
             into.add([_entry(copy, size, found.st_mode & 0o777, datetime.fromtimestamp(found.st_mtime, UTC))], progress)
+            into.add([_catalogue(copy, moment)])
         if copying.restarts:
             said.append(f"the copy began again {count(copying.restarts, 'time')}, because another process wrote")
         if sqlite3.sqlite_version_info < SAFE_VERSION:
@@ -389,6 +392,7 @@ def _about(copy: Path, found: os.stat_result) -> dict[str, str]:
             for name in ("page_size", "page_count", "user_version", "application_id", "encoding")
         }
         told["objects"] = objects(connection)
+        told["structure"] = structure_digest(connection)
         with suppress(sqlite3.OperationalError):  # a reference to a table that is not there
             told["orphans"] = str(orphans(connection))
     return {**told, "sqlite_version": sqlite3.sqlite_version, "owner": f"{found.st_uid}:{found.st_gid}"}
@@ -396,6 +400,13 @@ def _about(copy: Path, found: os.stat_result) -> dict[str, str]:
 
 def _entry(copy: Path, size: int, mode: int, modified: datetime) -> Entry:
     return Entry(STORED, Kind.FILE, mode, modified, size, lambda: copy.open("rb"), Cutter.FIXED_64K)
+
+
+def _catalogue(copy: Path, now: datetime) -> Entry:
+    """The structure, so that a later proof can show what changed."""
+    with reading(copy, immutable=True) as connection:
+        text = "".join(f"  {line}\n" for line in structure(connection)).encode("utf-8", "replace")
+    return Entry(CATALOGUE, Kind.FILE, 0o600, now, len(text), lambda: io.BytesIO(text))
 
 
 def _extract(point: PointReader, to: Path, progress: Progress) -> Path:
@@ -422,9 +433,6 @@ def _need_room(folder: Path, needed_bytes: int) -> None:
 
 @contextmanager
 def _scratch(below: Path) -> Generator[Path]:
-    below.mkdir(mode=0o700, parents=True, exist_ok=True)
-    folder = Path(tempfile.mkdtemp(prefix="sqlite-", dir=below))
-    try:
+    """Gone afterwards, also when we are killed: whoever comes next sweeps it."""
+    with working_folder(below, "backstay-sqlite") as folder:
         yield folder
-    finally:
-        shutil.rmtree(folder, ignore_errors=True)

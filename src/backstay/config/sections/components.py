@@ -1,6 +1,7 @@
 """What is protected: when points are taken, how they are proven, what was promised."""
 
 from datetime import time
+from decimal import Decimal
 from typing import Any
 
 from backstay.config import grammar
@@ -8,10 +9,22 @@ from backstay.config.forms import Choice, Either, ListOf, Made, NameOf, Word
 from backstay.config.reading import Named
 from backstay.config.sections.keeping import KEEP_FORM
 from backstay.config.sections.sources import DATABASES, SOURCES, sort_of
-from backstay.config.sections.words import OBJECTIVES, SCHEDULE, SOME_SPAN, SQL, TEXT
+from backstay.config.sections.words import OBJECTIVES, PERCENT, SCHEDULE, SOME_SPAN, SQL, TEXT
 from backstay.config.spelling import quoted
 from backstay.config.tables import Fields, OneOf, Table, default, optional, required
-from backstay.plan import Canary, Component, DailyAt, Objectives, PostgresSource, PostgresWay, Protect, Prove, Question
+from backstay.plan import (
+    Canary,
+    Component,
+    DailyAt,
+    Objectives,
+    PostgresSource,
+    PostgresWay,
+    Protect,
+    Prove,
+    Question,
+    SandboxLimits,
+    Tolerance,
+)
 from backstay.values import ComponentName, VaultName
 
 USUAL_FULL = DailyAt(time(2, 0))
@@ -125,19 +138,78 @@ CANARIES = default(
 )
 
 
+# ── how much may change, how much it may use ─────────────────────────────────────────────────────
+
+_USUAL = Tolerance()
+A_NUMBER = Word("a whole number", grammar.whole, types=("string", "number"))
+FEW = default("few", A_NUMBER, _USUAL.few, "a table that had fewer rows may be empty", "10", "10")
+SOME = default("some", A_NUMBER, _USUAL.some, "a table that had fewer rows may shrink", "1000", "100")
+LEFT = default("left", PERCENT, Decimal(50), "the share of the rows of the last proof that must be left", "90%", "50%")
+FREE = default("free", ListOf(TEXT), (), "tables that may lose rows, and may go", "[public.sessions]", "none")
+VOLUME_TABLE = Table(
+    "volume",
+    "how many rows may be missing",
+    "When fewer rows than in the last proof are a defect. A table that is missing always is, unless it is `free`.",
+    (FEW, SOME, LEFT, FREE),
+    lambda fields: Tolerance(fields[FEW], fields[SOME], float(fields[LEFT]) / 100, fields[FREE]),
+)
+
+AN_AMOUNT = Word("a size, like 4 GiB", grammar.amount)
+MEMORY = optional("memory", AN_AMOUNT, "address space of each process of a restored server", "2 GiB", "4 GiB")
+DISK = optional("disk", AN_AMOUNT, "of the restored point and what its server writes", "200 GB", "what is free")
+TIME = optional("time", SOME_SPAN, "from the beginning of a proof to its end", "2h", "24 h")
+LIMITS_TABLE = Table(
+    "limits",
+    "what a proof may use",
+    "What a sandbox may use of the machine that proves. A proof that meets a limit is *not verified*, with the reason.",
+    (MEMORY, DISK, TIME),
+    lambda fields: SandboxLimits(fields[MEMORY], fields[DISK], fields[TIME]),
+)
+
+VOLUME = default(
+    "volume", VOLUME_TABLE, Tolerance(), "how many rows may be missing", "{left: 90%}", "half of a table of 100 rows"
+)
+STRUCTURE = optional(
+    "structure",
+    Word("a file beside the plan", grammar.file_beside),
+    "the structure that the database should have, as `backstay verify --structure` writes it",
+    "schema.txt",
+    "the last proof's",
+)
+PROVE_SMOKE = default(
+    "smoke",
+    ListOf(NameOf(Named.CHECK), or_one=True),
+    (),
+    "smoke checks that are run against the restored database: commands, which get its address as `DATABASE_URL`",
+    "[can-read-orders]",
+    "none",
+)
+LIMITS = default("limits", LIMITS_TABLE, SandboxLimits(), "what a proof may use", "{memory: 2 GiB, time: 2h}", "below")
+
+
 def _prove(fields: Fields) -> Prove:
     for key, what, of in ((ASK, "questions", fields[ASK]), (CANARIES, "canaries", fields[CANARIES])):
         names = [one.name for one in of]
         for name in dict.fromkeys(name for name in names if names.count(name) > 1):
             fields.spot(key).wrong(f"two {what} are called {quoted(name)}: name them with `as`")
-    return Prove(fields[PROVE_AT], fields[MAX_AGE], fields[PROVE_WITHIN], fields[ASK], fields[CANARIES])
+    return Prove(
+        at=fields[PROVE_AT],
+        max_age=fields[MAX_AGE],
+        within=fields[PROVE_WITHIN],
+        ask=fields[ASK],
+        canary=fields[CANARIES],
+        volume=fields[VOLUME],
+        structure=fields[STRUCTURE],
+        smoke=fields[PROVE_SMOKE],
+        limits=fields[LIMITS],
+    )
 
 
 PROVE_TABLE = Table(
     "prove",
     "how points are proven",
     "How the newest point is proven: it is restored into a throw-away place and asked.",
-    (PROVE_AT, MAX_AGE, PROVE_WITHIN, ASK, CANARIES),
+    (PROVE_AT, MAX_AGE, PROVE_WITHIN, ASK, CANARIES, VOLUME, STRUCTURE, PROVE_SMOKE, LIMITS),
     _prove,
 )
 
@@ -178,8 +250,10 @@ def _component(fields: Fields) -> Component:
     if kind not in DATABASES:
         if fields.given(NEWEST):
             fields.spot(NEWEST).wrong("only a database can be asked")
-        if fields[PROVE].ask or fields[PROVE].canary:
-            fields.spot(PROVE).wrong("only a database can be asked: `ask` goes with postgres or sqlite")
+        prove = fields[PROVE]
+        for given, word in ((prove.ask or prove.canary, "ask"), (prove.structure, "structure"), (prove.smoke, "smoke")):
+            if given:
+                fields.spot(PROVE).wrong(f"only a database can be asked: `{word}` goes with postgres or sqlite")
     if fields[PROTECT].wal:
         _refuse_wal(fields, source)
     return Component(
