@@ -381,6 +381,12 @@ class Unreachable(BackstayError):
     code = 81
 
 
+class LogMissing(BackstayError):
+    """Log that a point needs to lead on is missing, and nobody has said that this is known."""
+
+    code = 84
+
+
 class NoLastGood(BackstayError):
     """No recovery point gave the right answer, where one was looked for."""
 

@@ -15,6 +15,7 @@ from backstay.adapters.postgres.archiving import Archive, Cluster
 from backstay.adapters.postgres.control import whole_control
 from backstay.app.home import Home
 from backstay.errors import BackstayError, NotSupported, SourceUnsuitable, WalConflict
+from backstay.history import History
 from backstay.plan import PRIMARY, Component, PostgresSource
 from backstay.processes import holding
 from backstay.reach import base_of
@@ -87,6 +88,17 @@ def _seen(data: Path, system: int) -> Path | None:
     except SourceUnsuitable:
         return None
     return data.resolve() if found.system & 0xFFFFFFFFFFFFFFFF == system else None
+
+
+def waiting_of(history: History, component: Component) -> tuple[int, int] | None:
+    """How many files the server of the newest physical point has ready, and the bytes of a segment; without asking it.
+    None where its data directory is not seen from here."""
+    for point in reversed(history.points_of(component.name)):
+        if (base := base_of(point)) is not None:
+            data = _seen(Path(point.about.get("data", "")), base.system)
+            waiting = Cluster(base.system, base.segment_bytes, 0, data).waiting()
+            return None if waiting is None else (waiting, base.segment_bytes)
+    return None
 
 
 # ── which vault ──────────────────────────────────────────────────────────────────────────────────
@@ -181,6 +193,8 @@ def archive_service(home: Home, component: Component, socket: Path | None, say: 
     with holding(address.with_name(f"{address.name}.lock"), wait=timedelta(seconds=2)):
         service = Service(address, owner, Shelves(home, component, cluster).keep, Teller(home, cluster, say))
         service.listen()
+        if waiting := cluster.waiting():
+            say(f"{count(waiting, 'file')} wait in pg_wal: the server sends them when its archive_command finds us")
         try:
             yield service
         finally:

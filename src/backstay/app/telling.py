@@ -9,6 +9,7 @@ from typing import Any
 
 from backstay import objectives, review, spread
 from backstay.adapters import journal as journals
+from backstay.app import logs
 from backstay.app.estate import KINDS
 from backstay.app.home import Home
 from backstay.app.reading import surveyed
@@ -154,6 +155,8 @@ def status(home: Home) -> StatusTold:
     sentences.append(found.sentence)
     if isinstance(standing := home.journal.standing, journals.Overtaken):
         sentences.append(f"this journal is read-only: {standing.by}")
+    log_says, log_alarms = logs.sentences(home, history)
+    sentences[-1:-1] = log_says
     open_runs = tuple(under_way(home, history, now))
     return StatusTold(
         title=f"{home.plan.system.title}, {now:%Y-%m-%d %H:%M:%S} UTC",
@@ -167,12 +170,13 @@ def status(home: Home) -> StatusTold:
         all_kept=not found.standing.alarms
         and not troubles
         and not any(row.behind for row in found.components)
+        and not log_alarms
         and not any(run.live for run in open_runs),
         plain={
             "at": stamp(now),
             "standing": found.standing.value,
             "sentence": found.sentence,
-            "says": [*found.says, *troubles],
+            "says": [*found.says, *log_says, *troubles],
             "open_runs": [run.plain for run in open_runs],
             "components": [_plain(row) for row in found.components],
         },

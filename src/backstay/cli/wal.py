@@ -16,6 +16,8 @@ if TYPE_CHECKING:
     from backstay.adapters.postgres.receiving import Event, Kept
     from backstay.cli.printing import Page
 
+By = Annotated[str | None, Parameter(env_var="BACKSTAY_PERSON")]
+
 wal_app = App(
     name="wal",
     help="Keep the write-ahead log of PostgreSQL, and see what of it is missing.\n\nExample: `backstay wal status`",
@@ -169,3 +171,68 @@ def _say_command(page: "Page", service: "Service") -> None:
     page.say("  archive_mode = on")
     page.say(f"  archive_command = '{command}'")
     page.say("  archive_timeout = 60")
+
+
+@wal_app.command
+def status(*components: str, common: Common = HERE) -> None:
+    """What is kept of the log, in each vault: every gap, since when, and what can no longer be reached because of it;
+    the timelines as a tree; the newest log, and its age against the RPO.
+
+    Exits with 84 when log is missing that a point needs to lead on, and nobody has acknowledged that.
+
+    Example: `backstay wal status`
+
+    Parameters
+    ----------
+    components
+        Components of the kind postgres. Default: all of them.
+    """
+    from backstay.app import archiving, logs
+    from backstay.cli.logs import say_logs, told_logs
+    from backstay.cli.printing import Failed, Page
+    from backstay.values import count, say_size
+
+    page = Page(common)
+    home = page.home()
+    history, now = home.history(), home.clock.now()
+    found = [logs.logs_of(home, one, history) for one in logs.with_log(home, components)]
+    for one in found:
+        rpo = home.plan.objectives_of(home.plan.component(one.component)).rpo
+        say_logs(page, one, now, rpo)
+        waiting = archiving.waiting_of(history, home.plan.component(one.component))
+        if waiting is not None and waiting[0]:
+            page.say(
+                f"  {count(waiting[0], 'file')} ({say_size(waiting[0] * waiting[1])}) wait in pg_wal to be archived"
+            )
+    page.done({"at": now, "components": [told_logs(one, now) for one in found]})
+    if code := next((one.code for one in found if one.code), 0):
+        raise Failed(code)
+
+
+@wal_app.command
+def acknowledge(component: str, gap: str, *, reason: str, by: By = None, common: Common = HERE) -> None:
+    """Say that a gap in the log is known, and why it is there: it is no alarm any more. It stays a gap, and
+    `backstay wal status` goes on to show it.
+
+    Example: `backstay wal acknowledge database 1:0/4000000-0/5000000 --reason "the disk was full" --by anna`
+
+    Parameters
+    ----------
+    component
+        Whose log it is.
+    gap
+        As `backstay wal status` names it.
+    reason
+        Why it is there; people will ask.
+    by
+        Who says so: a person of the plan.
+    """
+    from backstay.app import logs
+    from backstay.app.people import somebody
+    from backstay.cli.printing import Page
+
+    page = Page(common)
+    home = page.home()
+    known = logs.acknowledge(home, home.plan.component(component), gap, somebody(home.plan, by), reason)
+    page.say(f"{gap} of {component} is known to be missing: {reason}")
+    page.done({"acknowledged": known})

@@ -21,6 +21,7 @@ from backstay.facts.others import CheckSeen as CheckSeen
 from backstay.facts.others import CommandTaken as CommandTaken
 from backstay.facts.others import ComponentsClaimed as ComponentsClaimed
 from backstay.facts.others import DisasterDeclared as DisasterDeclared
+from backstay.facts.others import GapAcknowledged as GapAcknowledged
 from backstay.facts.others import HoldPlaced as HoldPlaced
 from backstay.facts.others import JournalOpened as JournalOpened
 from backstay.facts.others import LineageBegan as LineageBegan

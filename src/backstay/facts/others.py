@@ -6,6 +6,7 @@ from datetime import datetime, timedelta
 from typing import Literal
 
 from backstay.facts.points import Hold, Point, Proof, Verdict
+from backstay.lsn import Lsn
 from backstay.values import (
     Between,
     ComponentName,
@@ -160,6 +161,23 @@ class HoldPlaced:
 
 
 @dataclass(frozen=True, slots=True)
+class GapAcknowledged:
+    """Somebody knows that this log is missing, and what that costs: it is no alarm any more. In whatever vault it is
+    missing; should it ever be found, nothing here stands in its way."""
+
+    system: int
+    timeline: int
+    start: Lsn
+    end: Lsn
+    by: PersonName | str
+    reason: str
+
+    def covers(self, timeline: int, start: int, end: int) -> bool:
+        """Whether all of it was meant."""
+        return timeline == self.timeline and self.start <= start and end <= self.end
+
+
+@dataclass(frozen=True, slots=True)
 class LineageBegan:
     """The component was restored or failed over: its history goes on from a point, on a new line."""
 
@@ -287,6 +305,7 @@ OtherFact = (
     | PointMissing
     | PointEnded
     | HoldPlaced
+    | GapAcknowledged
     | LineageBegan
     | SearchBegan
     | AnswerGiven

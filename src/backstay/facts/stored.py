@@ -241,6 +241,9 @@ FACTS: Mapping[str, tuple[type, Shape[Any]]] = {
     "point-missing/1": (others.PointMissing, record(others.PointMissing, vault=text, point=text)),
     "point-ended/1": (others.PointEnded, record(others.PointEnded, vault=text, point=text, why=text, by=text)),
     "hold-placed/1": (others.HoldPlaced, record(others.HoldPlaced, vault=text, hold=hold)),
+    "gap-acknowledged/1": (others.GapAcknowledged, record(
+        others.GapAcknowledged, system=whole, timeline=whole, start=whole, end=whole, by=text, reason=text,
+    )),
     "lineage-began/1": (others.LineageBegan, record(
         others.LineageBegan, component=text, run=text, origin=text, lineage=text,
     )),

@@ -7,6 +7,7 @@ from datetime import datetime
 from backstay.facts import (
     CheckSeen,
     DisasterDeclared,
+    GapAcknowledged,
     Hold,
     HoldPlaced,
     LineageBegan,
@@ -58,6 +59,8 @@ class History:
     ended: tuple[PointEnded, ...] = ()
     """Points that the plan's `keep` let go, by vault."""
     lineages: tuple[tuple[datetime, LineageBegan], ...] = ()
+    gaps: tuple[tuple[datetime, ComponentName, GapAcknowledged], ...] = ()
+    """Log that somebody knows to be missing."""
     checks: tuple[CheckSeen, ...] = ()
     plans: tuple[tuple[datetime, PlanAdopted], ...] = ()
     leads: Mapping[PointId, datetime] = field(default_factory=dict[PointId, datetime])
@@ -160,6 +163,7 @@ def history(
         missing=tuple(lists.missing),
         ended=tuple(lists.ended),
         lineages=tuple(lineages),
+        gaps=tuple(lists.gaps),
         checks=tuple(lists.checks),
         plans=tuple(lists.plans),
         leads=leads or {},
@@ -191,6 +195,7 @@ class _Lists:
         self.missing: list[PointMissing] = []
         self.ended: list[PointEnded] = []
         self.lineages: list[tuple[datetime, LineageBegan]] = []
+        self.gaps: list[tuple[datetime, ComponentName, GapAcknowledged]] = []
         self.checks: list[CheckSeen] = []
         self.plans: list[tuple[datetime, PlanAdopted]] = []
 
@@ -213,6 +218,8 @@ class _Lists:
                 self.missing.append(fact)
             case LineageBegan() as fact:
                 self.lineages.append((at, fact))
+            case GapAcknowledged() as fact:
+                self.gaps.append((at, ComponentName(recorded.stream.partition("/")[2]), fact))
             case CheckSeen() as fact:
                 self.checks.append(fact)
             case PlanAdopted() as fact:

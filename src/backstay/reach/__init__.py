@@ -19,6 +19,15 @@ from backstay.reach.leading import Within as Within
 from backstay.reach.leading import route as route
 from backstay.reach.leading import settled as settled
 from backstay.reach.leading import within as within
+from backstay.reach.standings import GapSeen as GapSeen
+from backstay.reach.standings import Standing as Standing
+from backstay.reach.standings import TimelineSeen as TimelineSeen
+from backstay.reach.standings import age as age
+from backstay.reach.standings import name_gap as name_gap
+from backstay.reach.standings import say_age as say_age
+from backstay.reach.standings import say_cost as say_cost
+from backstay.reach.standings import standing as standing
+from backstay.reach.standings import tree as tree
 from backstay.reach.ways import Leg as Leg
 from backstay.reach.ways import NoWay as NoWay
 from backstay.reach.ways import Reach as Reach

@@ -20,6 +20,7 @@ from backstay.facts import (
     Driving,
     Ended,
     Fact,
+    GapAcknowledged,
     Happened,
     HoldPlaced,
     Impossible,
@@ -61,6 +62,7 @@ from backstay.facts import (
     Verdict,
 )
 from backstay.incident import say_between
+from backstay.lsn import say_lsn
 from backstay.review.tree import Table
 from backstay.values import count, listed, say_moment, say_size, say_span
 from backstay.verify import content, late, mending
@@ -132,6 +134,9 @@ def entry(fact: Fact) -> tuple[str, str] | None:
         case HoldPlaced(hold=hold):
             what = "released" if hold.kind == "released" else f"marked {hold.kind}"
             return f"Recovery point {hold.point} {what}: {hold.reason}", str(hold.by)
+        case GapAcknowledged(timeline=timeline, start=start, end=end, by=by, reason=reason):
+            missing = f"{say_lsn(start)} to {say_lsn(end)} on timeline {timeline}"
+            return f"It is known that log is missing, {missing}: {_first(reason)}", str(by)
         case LineageBegan(component, origin=origin):
             return f"The history of {component} goes on from the point {origin}, on a new line", MACHINE
         case CheckSeen(check, colour, why=why):
