@@ -5,6 +5,7 @@ import random
 import re
 import shutil
 import subprocess
+from datetime import datetime, timedelta
 from itertools import pairwise
 from pathlib import Path
 from typing import Any
@@ -14,11 +15,13 @@ import pytest
 
 from backstay.adapters.memory.store import MemoryStore
 from backstay.adapters.objectstore import FolderStore
-from backstay.adapters.postgres.receiving import Connected, Kept
+from backstay.adapters.postgres.receiving import Connected, Event, Kept, Resting
 from backstay.app import planning
 from backstay.app.home import Asked, Home
 from backstay.app.leading import log_of
+from backstay.app.receiving import Telling
 from backstay.errors import ObjectMissing, SourceUnsuitable, StoreUnreachable, WalConflict
+from backstay.facts import LogKept
 from backstay.lsn import Lsn, lsn
 from backstay.ports import Key
 from backstay.reach import base_of, reaches, read_history
@@ -27,7 +30,7 @@ from backstay.vault import Repository, names
 from fix_estate import program
 from fix_postgres import MakePostgres, Server
 from fix_receiving import Crashes, following
-from fix_vault import new_vault
+from fix_vault import NOW, new_vault
 from fix_waiting import until
 
 LOCAL, OTHER = VaultName("local"), VaultName("other")
@@ -447,3 +450,26 @@ def test_log_is_copied_checked_and_repaired_like_points(shop: Server, tmp_path: 
     assert let_go.returncode == 0, let_go.stderr
     assert all(one["log"]["objects"] == 0 for one in json.loads(let_go.stdout)["done"])
     assert sorted(one.relative_to("local") for one in Path("local").glob("wal/*/*/*")) == here
+
+
+def test_that_nothing_is_missing_is_noted_while_a_server_rests_and_not_while_it_writes(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("SHOP_DATABASE", "postgresql://nobody@127.0.0.1:1/shop")
+    (tmp_path / "backstay.yaml").write_text(PLAN % tmp_path)
+    home = Home(Asked(), tmp_path)
+    list(planning.init(home))
+    heard: list[Event] = []
+    telling = Telling(home, home.plan.component("database"), heard.append)
+
+    def noted() -> list[datetime]:
+        return [one.fact.until for one in home.journal.everything() if isinstance(one.fact, LogKept)]
+
+    telling(Kept(1, 1, Lsn(1), Lsn(9), NOW, Lsn(9), (LOCAL,), {}))
+    for seconds in (10, 50, 70, 80, 129, 140):
+        telling(Resting(1, 1, Lsn(9), NOW + timedelta(seconds=seconds)))
+    assert noted() == [NOW + timedelta(seconds=70), NOW + timedelta(seconds=140)]
+    telling(Kept(1, 1, Lsn(9), Lsn(19), NOW + timedelta(seconds=150), Lsn(19), (LOCAL,), {}))
+    telling.rest()
+    assert len(noted()) == 2
+    assert [type(one) for one in heard] == [Kept, Kept]

@@ -17,7 +17,7 @@ from types import FrameType
 from typing import TypeVar
 
 from backstay.adapters.postgres.receiving import Closing, Connected, Event, Kept, Receiver, Resting
-from backstay.adapters.postgres.shelving import Trouble
+from backstay.adapters.postgres.shelving import Taker, Trouble
 from backstay.app.estate import address_of
 from backstay.app.home import Home
 from backstay.durable import write_durably
@@ -84,7 +84,7 @@ def receive(home: Home, component: Component, wanted: Wanted, told: Callable[[Ev
         receiver = Receiver(
             address_of(home, component, PRIMARY),
             wanted.slot or slot_of(component),
-            {name: Fresh(home, name) for name in home.plan.vaults_of(component)},
+            _shelves(home, component, telling),
             home.clock,
             telling,
             wanted.closing,
@@ -93,6 +93,21 @@ def receive(home: Home, component: Component, wanted: Wanted, told: Callable[[Ev
             receiver.run(once=wanted.once)
         telling.rest()
     home.seal()
+
+
+def _shelves(home: Home, component: Component, told: Callable[[Event], None]) -> dict[VaultName, Taker]:
+    """One that cannot be opened now is tried again later. Raises why, when none can: a wrong key does not get right by
+    waiting."""
+    names, troubles = home.plan.vaults_of(component), list[BackstayError]()
+    for name in names:
+        try:
+            home.vault(name)
+        except BackstayError as error:
+            troubles.append(error)
+            told(Trouble(f"{name} cannot be opened, and gets no log before it can: {error.message}"))
+    if len(troubles) == len(names):
+        raise troubles[0]
+    return {name: Fresh(home, name) for name in names}
 
 
 @dataclass(slots=True)
@@ -119,7 +134,10 @@ class Fresh:
     def _asked(self, ask: Callable[[WalShelf], T]) -> T:
         now = self.home.clock.elapsed()
         if self._opened is None or now - self._opened[0] > FRESH:
-            self._opened = (now, self.home.open_vault(self.vault).wal)
+            try:
+                self._opened = (now, self.home.open_vault(self.vault).wal)
+            except BackstayError as error:
+                raise StoreUnreachable(f"it cannot be opened: {error.message}", detail=error.detail) from error
         try:
             return ask(self._opened[1])
         except BackstayError:
@@ -152,7 +170,8 @@ class Telling:
         rpo = home.plan.objectives_of(component).rpo
         self._every = max(min(FACT_EVERY, rpo / 2 if rpo else FACT_EVERY), timedelta(minutes=1))
         self._asked = home.clock.elapsed()
-        self._noted: datetime | None = None
+        self._newest: datetime | None = None
+        """Until when vaults and journal know of everything."""
         self._resting: Resting | None = None
         self._vaults: Sequence[VaultName] = ()
 
@@ -160,6 +179,7 @@ class Telling:
         """Raises JournalReadOnly, where another machine has taken over: it receives now."""
         match event:
             case Kept():
+                self._newest = event.until or self._newest
                 if (now := self._home.clock.elapsed()) - self._asked > FRESH:
                     self._asked = now
                     self._home.refuse_if_overtaken()
@@ -167,17 +187,17 @@ class Telling:
                 self._write(event)
             case Resting():
                 self._resting = event
-                if self._noted is None or event.at - self._noted >= self._every:
-                    self.rest()
+                self.rest(self._every)
                 return
             case Connected() | Trouble():
                 pass
         self._told(event)
 
-    def rest(self) -> None:
-        """Note until when nothing is missing, if the server rests. Whoever took over the journal notes for himself."""
+    def rest(self, after: timedelta = timedelta(minutes=1)) -> None:
+        """Note until when nothing is missing, if the server has rested for so long since what is known by now: the
+        vaults know the last byte. Whoever took over the journal notes for himself."""
         one, home = self._resting, self._home
-        if one is None or (self._noted is not None and one.at <= self._noted):
+        if one is None or (self._newest is not None and one.at - self._newest < after):
             return
         fact = LogKept(tuple(self._vaults), str(one.system), one.timeline, say_lsn(one.end), one.at)
         stream = component_stream(self._component.name)
@@ -185,7 +205,7 @@ class Telling:
             recorded = home.journal.read(stream)
             home.journal.append(stream, [fact], expected=recorded[-1].seq if recorded else 0)
             home.seal_when_due()
-            self._noted = one.at
+            self._newest = one.at
 
     def _write(self, kept: Kept) -> None:
         said = {

@@ -127,8 +127,8 @@ def entry(fact: Fact) -> tuple[str, str] | None:
         case PointMissing(vault, point):
             return f"ALARM: the vault {vault} does not have the recovery point {point}", MACHINE
         case LogKept(vaults, _, _, end, until):
-            where = listed(map(str, vaults))
-            return f"The log is kept in {where} up to {end}: all that was written by {say_moment(until)}", MACHINE
+            where = f" in {listed(map(str, vaults))}" if vaults else ""
+            return f"The log is kept{where} up to {end}: all that was written by {say_moment(until)}", MACHINE
         case PointEnded(vault, point, why, by):
             return f"Recovery point {point} ended in {vault}: {_first(why)}", str(by)
         case HoldPlaced(hold=hold):
