@@ -25,6 +25,8 @@ from fix_postgres import MakePostgres, Server, making
 
 OLDER, NEWER = 15, 17
 STREAM, LOCAL = "backstay", "backstay local"
+RESTORERS = {"pg_dump -Fd -j2": "pg_restore -j2", "pg_basebackup --incremental": "pg_combinebackup"}
+"""Who brings back what the other has taken, where it is another program."""
 INCREMENT, RESTORE = "incremental, 1% of the pages changed", "restore"
 
 
@@ -146,6 +148,6 @@ class Main:
                 self.second.add(hand.name, spent, hand.stored_mb() - before)
             for hand in self._hands:
                 say(f"restore by {hand.name}")
-                self.restore.add(hand.name, hand.restore(self._to), stored_mb(self._to))
+                self.restore.add(RESTORERS.get(hand.name, hand.name), hand.restore(self._to), stored_mb(self._to))
                 shutil.rmtree(self._to)
         return [*self.second.rows(INCREMENT, STREAM), *self.restore.rows(RESTORE, STREAM)]

