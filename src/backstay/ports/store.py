@@ -41,6 +41,9 @@ class StoreTraits:
     """It locks what it writes, and can be told to lock it for longer: it is a `Locking`."""
     versions: bool
     """It keeps what was overwritten or deleted: it is a `Versioned`."""
+    takes_as_made: bool = False
+    """`put` goes through its parts once, and writes each as it comes: they may be made meanwhile. Others may begin
+    again, or need the length first."""
 
 
 @dataclass(frozen=True, slots=True)

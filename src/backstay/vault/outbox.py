@@ -18,9 +18,10 @@ from backstay.errors import BackstayError
 from backstay.ports import Store
 from backstay.values import ComponentName
 from backstay.vault.frames import What
+from backstay.vault.growing import GrowingPack, new_buffer
 from backstay.vault.keys import Opened
 from backstay.vault.nodes import Ref
-from backstay.vault.packs import BUFFER_SIZE, PackBuilder, pack_key
+from backstay.vault.packs import PackBuilder, pack_key
 from backstay.vault.uses import Tally
 
 _SENDERS = 3
@@ -34,7 +35,10 @@ class Outbox:
         """Buffers that were not needed yet: a small backup makes one or two."""
         self._buffers: queue.SimpleQueue[bytearray | mmap.mmap] = queue.SimpleQueue()
         self._lock = threading.Lock()
-        self._senders = ThreadPoolExecutor(_SENDERS, thread_name_prefix="backstay-send")
+        # One for each pack, where they are stored while they are filled: none waits for another.
+        senders = lanes + 2 if store.traits.takes_as_made else _SENDERS
+        self._senders = ThreadPoolExecutor(senders, thread_name_prefix="backstay-send")
+        self._growing: dict[bytes, GrowingPack] = {}
         self._sent: list[Future[int]] = []
         self._ids: dict[What, bytearray] = {What.DATA: bytearray(), What.NODES: bytearray()}
         """Of what may have been stored: 16 bytes each, ten megabytes for ten terabytes."""
@@ -46,9 +50,20 @@ class Outbox:
         with self._lock:
             make = self._buffers.empty() and self._unmade > 0
             self._unmade -= make
-        # Not a bytearray: memory that was never written to is never taken.
-        buffer = mmap.mmap(-1, BUFFER_SIZE) if make else self._buffers.get()
-        return PackBuilder(self._opened, what, self._component, buffer)
+        buffer = new_buffer() if make else self._buffers.get()
+        pack = PackBuilder(self._opened, what, self._component, buffer)
+        if self._store.traits.takes_as_made:
+            pack.watch = lambda end: self._grew(pack, end)
+        return pack
+
+    def _grew(self, pack: PackBuilder, end: int) -> None:
+        """It has another full part. Raises what a pack that was sent before met."""
+        self._raise_failed()
+        with self._lock:
+            if (growing := self._growing.get(pack.id)) is None:
+                growing = self._growing[pack.id] = GrowingPack(pack)
+                self._sent.append(self._senders.submit(self._store_pack, pack, growing))
+        growing.grew(end)
 
     def send(self, pack: PackBuilder) -> None:
         """Store `pack`, in time. An empty one is thrown away."""
@@ -56,7 +71,11 @@ class Outbox:
             self._buffers.put(pack.buffer)
             return
         with self._lock:
-            self._sent.append(self._senders.submit(self._store_pack, pack))
+            growing = self._growing.pop(pack.id, None)
+            if growing is None:
+                self._sent.append(self._senders.submit(self._store_pack, pack))
+        if growing is not None:
+            growing.close()
 
     def drain(self) -> None:
         """Until everything that was sent is durable. Raises what one of them met."""
@@ -65,7 +84,9 @@ class Outbox:
         self.stored_bytes += sum(future.result() for future in sent)
 
     def close(self) -> None:
-        """Send nothing more, and wait for what is under way."""
+        """Send nothing more, and wait for what is under way. When nobody fills a pack any more."""
+        for growing in self._growing.values():
+            growing.abandon()
         self._senders.shutdown(wait=True, cancel_futures=True)
 
     def discard(self) -> None:
@@ -81,15 +102,17 @@ class Outbox:
         with self._lock:
             return {bytes(ids[at : at + 16]) for ids in self._ids.values() for at in range(0, len(ids), 16)}
 
-    def _store_pack(self, pack: PackBuilder) -> int:
+    def _store_pack(self, pack: PackBuilder, growing: GrowingPack | None = None) -> int:
         try:
-            parts = pack.finish()
+            parts = growing or pack.finish()
             with self._lock:
                 self._ids[pack.what] += pack.id
             self._store.put(pack.key, parts)
             return parts.size_bytes
         finally:
-            self._buffers.put(pack.buffer)
+            # It failed early: its lane may still be filling it, and somebody may wait for a buffer.
+            is_free = growing is None or growing.is_closed
+            self._buffers.put(pack.buffer if is_free else new_buffer())
 
     def _raise_failed(self) -> None:
         with self._lock:

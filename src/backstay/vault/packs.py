@@ -12,7 +12,7 @@ import mmap
 import secrets
 import struct
 from array import array
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from typing import NamedTuple
 
@@ -42,6 +42,8 @@ TARGET_SIZE = 16 << 20
 MOST_PIECES = 32_768
 """A pack is closed when it holds this many chunks: its index stays small."""
 BUFFER_SIZE = TARGET_SIZE + (2 << 20)
+PART_BYTES = 1 << 20
+"""A store gets a pack in pieces of this length."""
 
 _TRAILER = struct.Struct("<QII8s8s")
 _END = b"BACKSEND"
@@ -84,10 +86,13 @@ class PackBuilder:
         self.id, self.epoch, self.buffer, self.what = id, epoch.id, buffer, what
         self.key = pack_key(what, component, id)
         self._kind = FrameKind.DATA if what is What.DATA else FrameKind.NODE
-        self._view = memoryview(buffer)
+        self.view = memoryview(buffer)
+        self.watch: Callable[[int], None] | None = None
+        """Told now and then up to where nothing will change."""
         written = head.written()
-        self._view[: len(written)] = written
+        self.view[: len(written)] = written
         self._start = self._end = len(written)
+        self._told = 0
         self._frames, self._plain_sizes = array("I"), array("I")
         self._ids, self._owners, self._ats, self._sizes = bytearray(), array("I"), array("I"), array("I")
 
@@ -106,7 +111,7 @@ class PackBuilder:
     ) -> Place:
         """Seal one frame that holds the chunks `ids` (32 bytes each) at `ats`."""
         ordinal, offset = len(self._frames), self._end
-        length = self._cipher.seal_into(self._view, offset, self._kind, ordinal, plain_size, compressed)
+        length = self._cipher.seal_into(self.view, offset, self._kind, ordinal, plain_size, compressed)
         self._end += length
         self._frames.append(length)
         self._plain_sizes.append(plain_size)
@@ -114,6 +119,9 @@ class PackBuilder:
         self._owners.extend([ordinal] * len(sizes))
         self._ats.extend(ats)
         self._sizes.extend(sizes)
+        if self.watch is not None and self._end - self._told >= PART_BYTES:
+            self._told = self._end
+            self.watch(self._end)
         return Place(self.id, self.epoch, offset, length)
 
     def finish(self) -> "PackParts":
@@ -126,7 +134,7 @@ class PackBuilder:
         ))  # fmt: skip
         index = self._index_cipher.seal(FrameKind.INDEX, len(self._frames), plain)
         end = trailer(self.id, self._end, len(index), len(self._frames))
-        return PackParts(self._view[: self._end], index + end)
+        return PackParts(self.view[: self._end], index + end)
 
 
 def pack_key(what: What, component: ComponentName, id: bytes) -> Key:
@@ -144,8 +152,12 @@ class PackParts:
         return len(self._body) + len(self._tail)
 
     def __iter__(self) -> Iterator[bytes]:
-        for start in range(0, len(self._body), 1 << 20):
-            yield bytes(self._body[start : start + (1 << 20)])
+        return self.after(0)
+
+    def after(self, at: int) -> Iterator[bytes]:
+        """What follows the first `at` bytes, which are in the body."""
+        for start in range(at, len(self._body), PART_BYTES):
+            yield bytes(self._body[start : start + PART_BYTES])
         yield self._tail
 
 

@@ -31,7 +31,7 @@ class FolderStore:
     """Objects as files below `root`. Durable by fsync of the file and of every folder that changed."""
 
     def __init__(self, root: Path) -> None:
-        self.traits = StoreTraits(put_if_absent=True, object_lock=False, versions=False)
+        self.traits = StoreTraits(put_if_absent=True, object_lock=False, versions=False, takes_as_made=True)
         self._root = root
         self._known: set[Path] = set()
         self._folder: tuple[int, int] | None = None
