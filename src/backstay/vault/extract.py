@@ -16,6 +16,7 @@ from pathlib import Path
 from backstay.errors import BackstayError, Damaged, DiskFull, ObjectMissing, TargetNotEmpty, WrongKey
 from backstay.ports import Cutter, Kind, Progress, Stored
 from backstay.values import say_size
+from backstay.vault.arenas import few_arenas
 from backstay.vault.fetching import Fetching, Located, stored
 from backstay.vault.laying import LaidFile, Later, Syncers, in_words, sync_folder
 from backstay.vault.nodes import Item, Stream
@@ -48,6 +49,7 @@ def extract(fetching: Fetching, ground: Ground, *, under: str, progress: Progres
     to = ground.to
     try:
         to.mkdir(mode=0o700, parents=True, exist_ok=True)
+        few_arenas()
         if ground.place is None and not ground.over:  # else who knows what is needed, and on which disks
             _refuse_without_room(fetching, to, under)
         with closing(Later(over=ground.over)) as later:
