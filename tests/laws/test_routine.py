@@ -26,7 +26,7 @@ from backstay.errors import (
     ToolMissing,
 )
 from backstay.facts import CheckResult, NotVerified, PointTaken, Proven, Refuted, RoutineBegan, RoutineFailed, Verdict
-from backstay.plan import Target
+from backstay.plan import SandboxLimits, Target
 from backstay.ports import (
     Answer,
     Cutter,
@@ -278,3 +278,32 @@ def test_the_twin_takes_and_restores_the_same_rows(system: System, tmp_path: Pat
     with keeper.sandbox(system.routine().vault.open(taken.point.id), tmp_path) as restored, keeper.live() as live:
         assert restored.digests() == live.digests()
     assert taken.point.component == DATABASE
+
+
+# ── limits ───────────────────────────────────────────────────────────────────────────────────────
+
+
+def limited(system: System, limits: SandboxLimits) -> Routine:
+    routine = system.routine()
+    component = routine.component
+    return replace(routine, component=replace(component, prove=replace(component.prove, limits=limits)))
+
+
+def test_a_proof_that_takes_too_long_is_ended_and_says_so(system: System, tmp_path: Path) -> None:
+    taken = take_point(system.routine())
+    proof = prove_point(limited(system, SandboxLimits(time=timedelta(seconds=1))), taken.point.id, tmp_path)
+    assert isinstance(proof.result(), NotVerified)
+    assert "the proof was ended after 1 s (the plan's limit" in str(proof.result())
+    assert list(tmp_path.iterdir()) == []
+    assert (
+        prove_point(limited(system, SandboxLimits(time=timedelta(hours=1))), taken.point.id, tmp_path).result()
+        == Proven()
+    )
+
+
+def test_a_point_that_is_larger_than_its_sandbox_may_be_is_not_restored(system: System, tmp_path: Path) -> None:
+    taken = take_point(system.routine())
+    proof = prove_point(limited(system, SandboxLimits(disk_bytes=1)), taken.point.id, tmp_path)
+    assert isinstance(proof.result(), NotVerified)
+    assert "is larger than its sandbox may be" in str(proof.result())
+    assert proof.restore_took is None

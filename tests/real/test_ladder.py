@@ -30,7 +30,7 @@ from backstay.adapters.postgres.prior import MANIFEST
 from backstay.adapters.postgres.sandbox import Room
 from backstay.adapters.sqlite import SqliteKeeper
 from backstay.adapters.sqlite.answers import CODES as SQLITE
-from backstay.errors import BackstayError, SourceDown
+from backstay.errors import BackstayError, DiskFull, SourceDown
 from backstay.facts import CheckResult, Point, Verdict
 from backstay.plan import (
     Canary,
@@ -42,6 +42,7 @@ from backstay.plan import (
     PostgresWay,
     Prove,
     Question,
+    SandboxLimits,
     SqliteSource,
     Template,
 )
@@ -532,3 +533,19 @@ def test_the_table(seen: Seen, capsys: pytest.CaptureFixture[str]) -> None:
     with capsys.disabled():
         sys.stdout.write("\n".join(["", *lines, ""]))
     assert len(lines) == len(EVERY) + 1
+
+
+# ── sandboxes ────────────────────────────────────────────────────────────────────────────────────
+
+
+def test_a_runaway_question_meets_the_limits_of_its_sandbox(files: Files, server: Server, tmp_path: Path) -> None:
+    size = files.sound.point.size_bytes
+    limits = SandboxLimits(memory_bytes=700 << 20, disk_bytes=size + (1 << 20))
+    place = PostgresPlace(server.dsn("shop"), way=PostgresWay.LOCAL, scratch=tmp_path, limits=limits)
+    with restored(PostgresKeeper(place, SystemClock()), files.sound, tmp_path / "limited") as answers:
+        with pytest.raises(DiskFull, match="ran out of room"):
+            answers.ask("SELECT length(repeat('x', 900000000))")
+        with pytest.raises(BackstayError, match="refused") as full:
+            answers.ask("SELECT count(*) FROM (SELECT n FROM generate_series(1, 3000000) n ORDER BY -n) AS x")
+        assert "temp_file_limit" in full.value.detail
+        assert answers.ask("SELECT count(*) FROM tenants") == 3000, "it is still up"

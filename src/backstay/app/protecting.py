@@ -1,5 +1,6 @@
 """Taking points and proving them, component by component. One that fails does not stop the others."""
 
+import secrets
 from collections.abc import Callable, Sequence
 from contextlib import AbstractContextManager
 from dataclasses import dataclass, replace
@@ -35,9 +36,10 @@ from backstay.errors import (
 )
 from backstay.facts import Point, PointTaken, Proof, ProofGiven, RoutineBegan, RoutineFailed
 from backstay.history import taken_order
-from backstay.plan import PRIMARY, Component
+from backstay.plan import PRIMARY, Component, PostgresSource
 from backstay.ports import Acting, Progress, Vault
-from backstay.values import ComponentName, PointId, VaultName, listed
+from backstay.processes import sweep
+from backstay.values import ComponentName, PointId, VaultName, count, listed
 from backstay.verbs.component import refute
 from backstay.verbs.routine import Mark, Routine, look_taken, prove_point, take_point
 
@@ -61,6 +63,8 @@ class Came:
     passed_over: tuple[tuple[VaultName, BackstayError], ...] = ()
     marked: str = ""
     """Why the point was marked suspicious."""
+    picked: str = ""
+    """How the point was chosen, where it was not simply the newest."""
 
     @property
     def error(self) -> BackstayError | None:
@@ -89,6 +93,7 @@ def backup(home: Home, names: Sequence[str], screen: Screen, read: Read = Read.E
     """Take a point of each component, into the first of its vaults that answers: the source is read once. The others
     get it by `copying.copy`."""
     home.adopt("backstay")
+    sweep_leftovers(home)
     came: list[Came] = []
     for component in chosen(home, names):
         if not supported(component):
@@ -226,20 +231,22 @@ def prove(
     names: Sequence[str],
     screen: Screen,
     *,
-    point: str | None = None,
+    point: "str | AtRandom | None" = None,
     tier: Tier = "full",
     vault: str | None = None,
 ) -> list[Came]:
     """Prove the newest point of each component, from the nearest vault that has it; or from `vault`, the newest that is
-    there; or the one point that was named. The proof is kept beside the point in every vault that has it."""
+    there; or the one `point` that was named; or a random one of the last days. The proof is kept beside the point in
+    every vault that has it."""
     home.adopt("backstay")
+    sweep_leftovers(home)
     only = home.plan.vault(vault).name if vault is not None else None
     came: list[Came] = []
     for found in _to_prove(home, names, point, only, tier):
         match found:
             case _Nothing(component, why):
                 came.append(Came(component.name, only, why))
-            case _Found(component, name, newest):
+            case _Found(component, name, newest, picked):
                 marks = list[str]()
 
                 def marking(point: Point, why: str, marks: list[str] = marks) -> None:
@@ -248,10 +255,17 @@ def prove(
                 with screen(f"proving {component.name} from {name}") as progress:
                     proving = _Proving(component, name, newest.id, tier, marking)
                     result = _attempt(partial(_prove, home, proving, progress))
-                came.append(Came(component.name, name, result, marked=listed(marks)))
+                came.append(Came(component.name, name, result, marked=listed(marks), picked=picked))
                 copying.beside(home, component.name, name)
     home.seal()
     return came
+
+
+@dataclass(frozen=True, slots=True)
+class AtRandom:
+    """Any point of the last so many days."""
+
+    days: int
 
 
 @dataclass(frozen=True, slots=True)
@@ -259,6 +273,8 @@ class _Found:
     component: Component
     vault: VaultName
     point: Point
+    picked: str = ""
+    """How it was chosen, where it was not simply the newest."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -268,9 +284,9 @@ class _Nothing:
 
 
 def _to_prove(
-    home: Home, names: Sequence[str], point: str | None, only: VaultName | None, tier: Tier
+    home: Home, names: Sequence[str], point: "str | AtRandom | None", only: VaultName | None, tier: Tier
 ) -> list[_Found | _Nothing]:
-    if point is not None:
+    if isinstance(point, str):
         vault, found = find_point(home, PointId(point), only)
         if found.is_evidence and tier != "bytes":
             raise NotSupported(
@@ -283,8 +299,50 @@ def _to_prove(
         if not supported(component):
             work.append(_Nothing(component, _unsupported(home, component)))
             continue
-        work += _newest_in(home, component, (only,) if only else home.plan.vaults_of(component))
+        vaults = (only,) if only else home.plan.vaults_of(component)
+        work += (
+            _newest_in(home, component, vaults) if point is None else _random_in(home, component, vaults, point.days)
+        )
     return work
+
+
+def _random_in(home: Home, component: Component, vaults: Sequence[VaultName], days: int) -> list[_Found | _Nothing]:
+    """Any point of the last so many days, each as likely as the other, from the first of the vaults that has it: who
+    only ever proves the newest does not see older ones rot. Which it was is in the proof."""
+    there: dict[PointId, _Found] = {}
+    troubles: list[_Found | _Nothing] = []
+    for name in vaults:
+        try:
+            sound, damaged = home.vault(name).survey(component.name)
+        except BackstayError as error:
+            troubles.append(_Nothing(component, error))
+            continue
+        troubles += [_Nothing(component, error) for error in damaged[-1:]]
+        for one in sound:
+            if not one.is_evidence:
+                there.setdefault(one.id, _Found(component, name, one))
+    since = home.clock.now() - timedelta(days=days)
+    young = [found for found in there.values() if found.point.moment >= since]
+    if not young:
+        of = f"of the last {count(days, 'day')}"
+        why = NoProvenPoint(
+            f"{component.name} has no recovery point {of}",
+            detail=f"{count(len(there), 'older point')} in {listed(map(str, vaults))}",
+            hint="ask for more days, or prove the newest: leave --random out",
+        )
+        return [*troubles, *([] if troubles and not there else [_Nothing(component, why)])]
+    one = secrets.choice(young)
+    picked = f"picked at random out of {count(len(young), 'point')} of the last {count(days, 'day')}"
+    return [replace(one, picked=picked), *troubles]
+
+
+def sweep_leftovers(home: Home) -> None:
+    """Erase what processes that are dead left of their sandboxes and dumps: somebody's data in the clear."""
+    sweep(scratch(home))
+    if any(isinstance(component.source, PostgresSource) for component in home.plan.components.values()):
+        from backstay.adapters.postgres.litter import sweep as sweep_registered
+
+        sweep_registered()
 
 
 def _newest_in(home: Home, component: Component, vaults: Sequence[VaultName]) -> list[_Found | _Nothing]:

@@ -30,6 +30,7 @@ from backstay.cli import (
     readying,
     recovering,
     retaining,
+    scheduling,
     secrets,
     serving,
     telling,
@@ -57,7 +58,7 @@ app = App(
 )
 CHAPTERS = (
     planning, protecting, recovering, choosing, retaining, telling, costing, vaults, keys, bootstrapping, secrets,
-    readying, wal, serving,
+    readying, wal, serving, scheduling,
 )  # fmt: skip
 for chapter in CHAPTERS:
     chapter.register(app)

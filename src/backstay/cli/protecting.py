@@ -17,6 +17,7 @@ if TYPE_CHECKING:
     from backstay.app.protecting import Came
     from backstay.app.telling import PointRow
     from backstay.cli.printing import Page
+    from backstay.facts import Proof
     from backstay.ports import Progress
     from backstay.values import VaultName
 
@@ -152,12 +153,33 @@ def _holders(vaults: "Mapping[VaultName, str]") -> str:
     return ", ".join(f"{name} ({word})" if word in ("copied", "refuted") else name for name, word in vaults.items())
 
 
+@Parameter(name="*")
+@dataclass(frozen=True)
+class ProofWords:
+    """Which proofs, and what is to be left of them."""
+
+    random: Annotated[int | None, Parameter(name="--random")] = None
+    """Prove a random point of the last so many days: testing only the newest hides rot."""
+
+    details: Annotated[bool, Parameter(negative="")] = False
+    """Spell out every check, also of those that passed."""
+
+    junit: Path | None = None
+    """Write the checks into this file, for a CI server: what could not be checked is an error there, never skipped."""
+
+    structure: Path | None = None
+    """Write the structure of the one database into this file: commit it, and name it as `prove: {structure: …}`."""
+
+
+PLAIN = ProofWords()
+
+
 def verify(
     *components: str,
     point: str | None = None,
     tier: Literal["bytes", "sample", "full"] = "full",
     vault: str | None = None,
-    details: Annotated[bool, Parameter(negative="")] = False,
+    words: ProofWords = PLAIN,
     common: Common = HERE,
 ) -> None:
     """Prove the newest point of every component: restore it into a throw-away place, and ask it the plan's questions.
@@ -178,26 +200,45 @@ def verify(
         `bytes` reads every byte, `sample` restores and looks at a part, `full` at everything.
     vault
         Read from this vault of the plan: the newest point that it has.
-    details
-        Spell out every check, also of those that passed.
     """
     from backstay.app import protecting
     from backstay.cli.printing import Page
 
+    _refuse_odd(words, point)
     page = Page(common)
     home = page.home()
     came = protecting.prove(
         home,
         components,
         lambda title: work_screen(page, home.clock.elapsed, title),
-        point=point,
+        point=protecting.AtRandom(words.random) if words.random is not None else point,
         tier=tier,
         vault=vault,
     )
     for one in came:
-        _say_proof(page, one, details)
+        _say_proof(page, one, words.details)
+    _leave(page, home, came, words)
     page.done({"proofs": [_told(one) for one in came]})
     _fail_if_any(came)
+
+
+def _refuse_odd(words: ProofWords, point: str | None) -> None:
+    from backstay.errors import Usage
+
+    if words.random is not None and point is not None:
+        raise Usage("--random and --point exclude each other", detail="nothing was proven")
+    if words.random is not None and words.random < 1:
+        raise Usage("--random is a number of days", detail=f"{words.random} was given", hint="like --random 30")
+
+
+def _leave(page: "Page", home: "Home", came: "Sequence[Came]", words: ProofWords) -> None:
+    from backstay.app import evidence
+
+    if words.junit is not None:
+        evidence.write_junit(came, words.junit)
+        page.note(f"the checks are in {words.junit}")
+    if words.structure is not None:
+        page.note(evidence.structures(home, came, words.structure))
 
 
 @Parameter(name="*")
@@ -307,10 +348,18 @@ def _told(one: "Came") -> "dict[str, object]":
         case Proof() as proof:
             result = proof.result()
             name = {Proven: "proven", Refuted: "refuted", NotVerified: "not verified"}[type(result)]
-            told |= {"result": name, "why": getattr(result, "why", ""), "suspicious": one.marked}
-            return told | {"proof": _plain(proof)}
+            told |= {"result": name, "why": getattr(result, "why", ""), "suspicious": one.marked, "picked": one.picked}
+            return told | {"proof": _weighed(proof)}
         case error:
             return told | {"code": error.code, "error": error.message, "known": error.detail, "try": error.hint}
+
+
+def _weighed(proof: "Proof") -> "dict[str, object]":
+    """The proof, each check with what it weighs."""
+    from backstay.verify import severity
+
+    weights = [{**_plain(check), "severity": severity(check.code).value} for check in proof.checks]
+    return {**_plain(proof), "checks": weights}
 
 
 def _say_backup(page: "Page", one: "Came") -> None:
@@ -344,6 +393,8 @@ def _say_proof(page: "Page", one: "Came", details: bool) -> None:
 
     if isinstance(one.result, Proof):
         say_proof(page, one.result, details)
+        if one.picked:
+            page.say(f"  {one.picked}", "dim")
         if one.marked:
             id = one.result.point
             page.say(f"! {id} is marked suspicious, and is not chosen by itself: {one.marked}", "bold red")
