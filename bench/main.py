@@ -4,7 +4,7 @@ import argparse
 import sys
 from importlib import import_module
 
-NAMES = ("archive", "first", "postgres", "scale", "vault", "wal-loss")
+NAMES = ("archive", "first", "postgres", "scale", "sqlite", "vault", "wal-loss")
 
 
 def main() -> int:

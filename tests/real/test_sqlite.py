@@ -7,7 +7,7 @@ import sqlite3
 import subprocess
 import sys
 import threading
-from collections.abc import Generator
+from collections.abc import Callable, Generator
 from contextlib import closing, contextmanager
 from datetime import datetime, timedelta
 from pathlib import Path
@@ -15,6 +15,7 @@ from pathlib import Path
 import pytest
 
 from backstay.adapters.clock import SystemClock
+from backstay.adapters.memory.store import MemoryStore
 from backstay.adapters.memory.vault import MemoryVault
 from backstay.adapters.sqlite import SqliteKeeper
 from backstay.adapters.sqlite.copying import Copying
@@ -29,10 +30,12 @@ from backstay.errors import (
     TimedOut,
     Usage,
 )
-from backstay.facts import Succeeded, Verdict
+from backstay.facts import Happened, Point, Succeeded, Verdict
 from backstay.ports import Alive, NotAlive, unwatched
 from fix_memory import acting
 from fix_points import Tampered, empty, not_passed, take, take_and_hear, verdicts
+from fix_story import DATABASE, PLAN
+from fix_vault import new_vault
 
 
 def make(path: Path, *, journal: str = "wal", rows: int = 2000) -> Path:
@@ -294,3 +297,106 @@ def test_a_link_to_the_file_stays_a_link(tmp_path: Path) -> None:
     assert isinstance(keeper.restore(vault.open(point.id), acting()), Succeeded)
     assert link.is_symlink()
     assert not real.is_symlink()
+
+
+LAST_WORDS = """
+import os, signal, sqlite3, sys
+db = sqlite3.connect(sys.argv[1], isolation_level=None)
+db.execute("INSERT INTO beats (at) VALUES ('lost')")
+os.kill(os.getpid(), signal.SIGKILL)
+"""
+
+
+def _dies_at(stage: str) -> Callable[[str], None]:
+    def reached(now: str) -> None:
+        if now == stage:
+            os.kill(os.getpid(), signal.SIGKILL)
+
+    return reached
+
+
+def test_there_is_no_moment_without_a_database(tmp_path: Path) -> None:
+    """Whoever opens the path of a database that is not there makes an empty one."""
+    path, vault, seen = make(tmp_path / "app.db"), MemoryVault(), list[str]()
+    point = take(keeper_of(path, tmp_path), vault)
+    with closing(sqlite3.connect(path)) as db:
+        db.execute("DELETE FROM beats")
+        db.commit()
+    old = path.stat().st_ino
+
+    def reached(stage: str) -> None:
+        assert path.exists(), stage
+        seen.append(stage)
+
+    done = SqliteKeeper(path, SystemClock(), scratch=tmp_path / "scratch", reached=reached).restore(
+        vault.open(point.id), acting()
+    )
+    assert isinstance(done, Succeeded)
+    assert seen == ["laid", "log moved aside", "old one kept", "swapped"]
+    assert Path(done.values["kept"]).stat().st_ino == old
+    assert path.stat().st_ino != old
+    with closing(sqlite3.connect(path)) as db:
+        assert db.execute("SELECT count(*) FROM beats").fetchone() == (2000,)
+
+
+@pytest.mark.parametrize("stage", ["laid", "log moved aside", "old one kept", "swapped"])
+def test_killed_at_any_stage_of_a_restore_the_next_driver_ends_it(tmp_path: Path, stage: str) -> None:
+    """kill -9, and both the old rows and the new ones are there afterwards, the log of the old ones with them."""
+    path, vault = make(tmp_path / "app.db"), new_vault(MemoryStore())
+    keeper = keeper_of(path, tmp_path)
+    with vault.begin(DATABASE, plan=PLAN, now=SystemClock().now()) as writer:
+        point = writer.seal(keeper.take(writer).sealing)
+    crashed = [sys.executable, "-c", LAST_WORDS, str(path)]
+    assert subprocess.run(crashed).returncode == -signal.SIGKILL
+    pid = os.fork()
+    if pid == 0:  # the child has the vault open, and dies as a driver would
+        try:
+            dies = SqliteKeeper(path, SystemClock(), scratch=tmp_path / "scratch", reached=_dies_at(stage))
+            dies.restore(vault.open(point.id), acting())
+        finally:
+            os._exit(1)
+    _, status = os.waitpid(pid, 0)
+    assert os.WIFSIGNALED(status)
+    later = acting(epoch=2)
+    if not isinstance(keeper.look_restored(later), Happened):
+        assert isinstance(keeper.restore(vault.open(point.id), later), Succeeded)
+    seen = keeper.look_restored(later)
+    assert isinstance(seen, Happened)
+    kept = Path(seen.values["kept"])
+    with closing(sqlite3.connect(kept)) as old, closing(sqlite3.connect(path)) as new:
+        assert old.execute("SELECT count(*) FROM beats WHERE at = 'lost'").fetchone() == (1,)
+        assert new.execute("SELECT count(*), sum(at = 'lost') FROM beats").fetchone() == (2000, 0)
+    assert not list(tmp_path.glob("*.beside-*"))
+
+
+def test_a_second_point_stores_what_changed(tmp_path: Path) -> None:
+    path, vault = make(tmp_path / "app.db", rows=30_000), new_vault(MemoryStore())
+    keeper, points = keeper_of(path, tmp_path), list[Point]()
+    for _ in range(2):
+        with vault.begin(DATABASE, plan=PLAN, now=SystemClock().now()) as writer:
+            points.append(writer.seal(keeper.take(writer).sealing))
+        with closing(sqlite3.connect(path)) as db:
+            db.execute("UPDATE beats SET filler = hex(randomblob(150)) WHERE n = 17")
+            db.commit()
+    assert points[0].size_bytes > 10_000_000
+    assert points[1].stored_bytes < points[0].stored_bytes / 20
+
+
+def test_what_a_killed_backup_copied_is_gone_with_the_next(tmp_path: Path) -> None:
+    path, scratch = make(tmp_path / "app.db"), tmp_path / "scratch"
+    program = (
+        "import os, signal, sys\n"
+        "from pathlib import Path\n"
+        "from backstay.adapters.clock import SystemClock\n"
+        "from backstay.adapters.memory.vault import MemoryVault\n"
+        "from backstay.adapters.sqlite import SqliteKeeper\n"
+        "class Dies:\n"
+        "    id = 'x'\n"
+        "    def add(self, *_): os.kill(os.getpid(), signal.SIGKILL)\n"
+        "SqliteKeeper(Path(sys.argv[1]), SystemClock(), scratch=Path(sys.argv[2])).take(Dies())\n"
+    )
+    done = subprocess.run([sys.executable, "-c", program, str(path), str(scratch)])
+    assert done.returncode == -signal.SIGKILL
+    assert list(scratch.glob("backstay-sqlite-*/database.sqlite")), "a copy of all the data, in the clear"
+    take(keeper_of(path, tmp_path), MemoryVault())
+    assert list(scratch.iterdir()) == []

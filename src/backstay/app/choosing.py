@@ -15,6 +15,8 @@ from backstay import engine
 from backstay.app.driving import driver, new_run
 from backstay.app.estate import keeper_of, scratch
 from backstay.app.home import Home
+from backstay.app.moments import OverLog, exactly
+from backstay.app.moments import say as say_moments
 from backstay.app.noting import note
 from backstay.app.people import somebody
 from backstay.app.reading import readable
@@ -22,14 +24,14 @@ from backstay.config import grammar
 from backstay.engine.routine import Note, component_stream
 from backstay.errors import NoLastGood, NotSupported, Usage
 from backstay.facts import AnswerGiven, Point, RoutineBegan, SearchBegan, SearchEnded, Verdict
-from backstay.history import SearchSeen, searches, taken_order
+from backstay.history import History, SearchSeen, searches, taken_order
 from backstay.plan import PRIMARY, Choose, Component, Question, Restore
 from backstay.ports import Acting, Progress
 from backstay.values import PersonName, PointId, VaultName, count, listed, say_moment
 from backstay.verbs.question import Asking, ask_point, look_asked
 from backstay.verbs.routine import Routine
 from backstay.verify import Candidates, Chosen, barred, candidates, choose, spoilt_in
-from backstay.verify.bisect import Ask, Ended, Found, NeverRight, NothingAsked, StillRight, following, most
+from backstay.verify.bisect import Ask, Ended, Found, Moments, NeverRight, NothingAsked, StillRight, following, most
 
 Screen = Callable[[str], AbstractContextManager[Progress]]
 
@@ -50,6 +52,8 @@ class Wanted:
     earliest: datetime | None = None
     latest: datetime | None = None
     by: str | None = None
+    precision: timedelta | None = timedelta(minutes=1)
+    """Over the log, where some was kept: until right and wrong are so close. None: points alone."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -78,6 +82,9 @@ class Sought:
     """Answers that an interrupted try had got already."""
     good: Point | None
     bad: Point | None
+    over: OverLog | None
+    """What was asked between the two, over the log."""
+    moments: Moments | None
     said: tuple[str, ...]
     """The result in sentences, the first of them the whole."""
     usable: str
@@ -97,6 +104,8 @@ def seek(home: Home, wanted: Wanted, screen: Screen) -> Sought:
     search = _Search(home, component, question, _began(home, component, wanted, by))
     search.gather(wanted)
     ended = search.run(screen)
+    if isinstance(ended, Found) and wanted.precision is not None:
+        search.over_the_log(ended, wanted.precision, screen)
     took = home.clock.elapsed() - began_at
     sought = _told(home, search, ended, took)
     good, bad = sought.good, sought.bad
@@ -137,12 +146,15 @@ class _Search:
     component: Component
     question: Question
     seen: SearchSeen
+    history: History = field(init=False)
     among: Candidates = field(init=False)
     points: list[Point] = field(default_factory=list[Point])
     left_out: list[LeftOut] = field(default_factory=list[LeftOut])
     answers: dict[PointId, AnswerGiven] = field(default_factory=dict[PointId, AnswerGiven])
     restores: int = 0
     known_before: int = 0
+    over: OverLog | None = None
+    moments: Moments | None = None
 
     def __post_init__(self) -> None:
         self.id = self.seen.began.search
@@ -150,7 +162,8 @@ class _Search:
 
     def gather(self, wanted: Wanted) -> None:
         """Which points are asked. Raises NoLastGood when there is none."""
-        self.among = candidates(self.home.history(self.component.name), self.component.name)
+        self.history = self.home.history(self.component.name)
+        self.among = candidates(self.history, self.component.name)
         for point in sorted(self.among.points, key=taken_order):
             if (wanted.earliest and point.moment < wanted.earliest) or (wanted.latest and point.moment > wanted.latest):
                 continue
@@ -184,14 +197,23 @@ class _Search:
             total = most(len(self.points))
             title = f"asking {point.id}, {say_moment(point.moment)}: {len(self.answers) + 1} of about {total}"
             with screen(title) as progress:
-                self.answers[point.id] = self._ask(point, progress)
+                self.answers[point.id] = self._ask(point, self._vault(point.id), None, progress)
             self.restores += 1
         return step
+
+    def over_the_log(self, found: Found, precision: timedelta, screen: Screen) -> None:
+        good, bad = self.points[found.good], self.points[found.bad]
+        known = {at: given for (point, at), given in self.seen.answers.items() if point == good.id and at is not None}
+        over = OverLog(self.home, good, bad, self.among, self.history.newest_from(good), precision, known)
+        if over.leads_anywhere():
+            self.known_before += len(known)
+            self.moments, self.over = over.run(self._ask, screen), over
+            self.restores += over.restores
 
     def verdicts(self) -> list[Verdict | None]:
         return [given.verdict if (given := self.answers.get(point.id)) else None for point in self.points]
 
-    def _ask(self, point: Point, progress: Progress) -> AnswerGiven:
+    def _ask(self, point: Point, vault: VaultName, at: datetime | None, progress: Progress) -> AnswerGiven:
         home = self.home
         routine = Routine(
             run=new_run("question", home.clock.now()),
@@ -199,11 +221,11 @@ class _Search:
             objectives=home.plan.objectives_of(self.component),
             plan=home.plan.digest,
             keeper=keeper_of(home, self.component, PRIMARY),
-            vault=readable(home, self._vault(point.id)),
+            vault=readable(home, vault),
             clock=home.clock,
             progress=progress,
         )
-        asking, until = Asking(self.id, self.question), home.journal.now() + LONGEST
+        asking, until = Asking(self.id, self.question, at), home.journal.now() + LONGEST
         began = RoutineBegan(routine.run, "question", VaultName(routine.vault.name), routine.plan, "", until, point.id)
 
         def act(acting: Acting, note: Note) -> AnswerGiven:
@@ -233,6 +255,8 @@ def _told(home: Home, search: _Search, ended: Ended, took: timedelta) -> Sought:
                 f"the last known good is {good.id}, of {say_moment(good.moment)}; the first bad one is {bad.id}, of "
                 f"{say_moment(bad.moment)}"
             )
+            if search.moments is not None and search.over is not None:
+                said += say_moments(search.moments, search.over)
             said += _dark(points, between)
             said += _turned(points, turned)
         case StillRight(good_at, newer, turned):
@@ -251,8 +275,8 @@ def _told(home: Home, search: _Search, ended: Ended, took: timedelta) -> Sought:
             said.append("no point could be brought up and asked")
     return Sought(
         search.seen.began, search.component, tuple(points), search.answers, tuple(search.left_out), ended,
-        search.restores, took, search.known_before, good, bad, tuple(said),
-        _usable(home, search, good), tuple(_commands(home, search.component, good, bad)),
+        search.restores, took, search.known_before, good, bad, search.over, search.moments, tuple(said),
+        _usable(home, search, good), tuple(_commands(home, search.component, good, bad, search.moments)),
     )  # fmt: skip
 
 
@@ -281,7 +305,9 @@ def _usable(home: Home, search: _Search, good: Point | None) -> str:
     return f"a recovery would refuse it: {found.why}{why}"
 
 
-def _commands(home: Home, component: Component, good: Point | None, bad: Point | None) -> list[str]:
+def _commands(
+    home: Home, component: Component, good: Point | None, bad: Point | None, moments: Moments | None
+) -> list[str]:
     """What a person types next: the recovery to that point, with the range in which it happened; and the mark that
     keeps others from the first bad one."""
     if good is None or bad is None:
@@ -293,8 +319,9 @@ def _commands(home: Home, component: Component, good: Point | None, bad: Point |
         for step in phase.steps
         if isinstance(step.verb, Choose | Restore) and step.verb.component == component.name
     ]
-    disaster = f"{good.moment:%Y-%m-%dT%H:%M:%SZ}..{bad.moment:%Y-%m-%dT%H:%M:%SZ}" if good.moment < bad.moment else ""
-    when = f" --disaster {disaster}" if disaster else ""
+    struck = moments or (Moments(good.moment, bad.moment) if good.moment < bad.moment else None)
+    when = f" --disaster {exactly(struck.good)}..{exactly(struck.bad)}" if struck else ""
+    when += f" --at {exactly(moments.good)}" if moments and moments.good > good.moment else ""
     lines = [
         f"backstay recover {name} --point {component.name}={good.id}{when}" for name in dict.fromkeys(fitting)
     ] or [f"backstay restore {component.name} --point {good.id} --to FOLDER"]

@@ -34,6 +34,12 @@ class Range:
     until: str | None = None
     """Only points with data up to this moment: one at which it was wrong."""
 
+    precision: str = "1m"
+    """Where the log between the two was kept: go on until right and wrong are so close."""
+
+    points_only: Annotated[bool, Parameter(negative="")] = False
+    """Leave the log alone."""
+
 
 ALL = Range()
 
@@ -48,7 +54,8 @@ def choose(
     common: Common = HERE,
 ) -> None:
     """Find the last known good: the last point at which a question was still answered right, and the first at which it
-    was not. Of n points at most log2 n + 2 are restored, each into a throw-away place; nothing live is touched.
+    was not; over the log, where it was kept, the moments between the two as well. Of n points at most log2 n + 2 are
+    restored, each into a throw-away place; nothing live is touched.
 
     The answers are kept in the journal: typed again, a search that was interrupted goes on where it was.
 
@@ -68,7 +75,7 @@ def choose(
         Who looks: a person of the plan.
     """
     from backstay.app.choosing import Wanted, seek
-    from backstay.cli.asking import moment
+    from backstay.cli.asking import moment, span
     from backstay.cli.printing import Failed, Page
     from backstay.cli.protecting import work_screen
     from backstay.errors import NoLastGood
@@ -80,7 +87,8 @@ def choose(
         return work_screen(page, home.clock.elapsed, title)
 
     earliest, latest = (moment(said) if said else None for said in (among.from_, among.until))
-    wanted = Wanted(component, when, expect, earliest, latest, by)
+    precision = None if among.points_only else span(among.precision)
+    wanted = Wanted(component, when, expect, earliest, latest, by, precision)
     sought = seek(home, wanted, screen)
     _say(page, sought)
     page.done(_told(sought))
@@ -147,6 +155,8 @@ def _say(page: "Page", sought: "Sought") -> None:
         if (given := sought.answers.get(point.id)) is not None:
             rows.append((point.id, local(point.moment), word(given.verdict), given.said))
     rows += [(one.point.id, local(one.point.moment), "not asked", one.why) for one in sought.left_out]
+    for at, moment_given in (sought.over.answers if sought.over else {}).items():
+        rows.append((moment_given.point, f"{local(at)} (log)", word(moment_given.verdict), moment_given.said))
     columns: dict[str, str] = dict.fromkeys(("point", "data until", "answer", "seen"), "left")
     page.table(f"{sought.component.name}: {sought.began.question}", columns, sorted(rows))
     asked = f"{count(sought.restores, 'restore')} of {count(len(sought.points), 'point')} in {say_span(sought.took)}"
@@ -191,6 +201,8 @@ def _told(sought: "Sought") -> dict[str, object]:
         "known_before": sought.known_before,
         "took": sought.took,
         "answers": asked,
+        "moments": sought.moments,
+        "over_log": [{"at": at, **answer(one)} for at, one in (sought.over.answers if sought.over else {}).items()],
         "left_out": [{"point": one.point.id, "why": one.why} for one in sought.left_out],
         "usable": sought.usable,
         "next": list(sought.commands),

@@ -19,16 +19,17 @@ from backstay.errors import (
     PointRefuted,
     TimedOut,
     ToolFailed,
+    Unreachable,
 )
 from backstay.facts import AnswerGiven, RoutineBegan, Verdict
-from backstay.plan import Question
+from backstay.plan import AtTime, Question, Target
 from backstay.ports import Answers
 from backstay.values import PointId, RunId, VaultName
 from backstay.verbs.reading import Witnessed, heed
 from backstay.verbs.routine import Routine, edge, throw_away
 from backstay.verify import evaluate
 
-_OF_THE_POINT = (Damaged, NoSuchPoint, ObjectMissing, PathEscapes, PointRefuted, TimedOut, ToolFailed)
+_OF_THE_POINT = (Damaged, NoSuchPoint, ObjectMissing, PathEscapes, PointRefuted, TimedOut, ToolFailed, Unreachable)
 """What one point meets and the next one may not."""
 
 
@@ -40,6 +41,10 @@ class Asking:
     question: Question
     at: datetime | None = None
     """Replay the log to this moment before it is asked. None: the point's own end."""
+
+    @property
+    def target(self) -> Target | None:
+        return Target(AtTime(self.at)) if self.at is not None else None
 
 
 def ask_point(routine: Routine, asking: Asking, id: PointId, scratch: Path) -> AnswerGiven:
@@ -67,9 +72,12 @@ def look_asked(asking: Asking, began: RoutineBegan) -> AnswerGiven:
 
 def _asked(routine: Routine, asking: Asking, id: PointId, scratch: Path) -> tuple[Verdict, str]:
     reader = routine.vault.open(id)
+    log = routine.vault.wal if asking.at is not None else None
     with (
         throw_away(scratch, reader.point) as folder,
-        routine.keeper.sandbox(Witnessed(reader, routine.stop), folder, routine.progress) as answers,
+        routine.keeper.sandbox(
+            Witnessed(reader, routine.stop), folder, routine.progress, target=asking.target, log=log
+        ) as answers,
     ):
         heed(routine.stop)
         return _answer(answers, asking, reader.point.moment if asking.at is None else asking.at)

@@ -1,16 +1,18 @@
 """The Keeper of one SQLite database file.
 
-Restored beside, checked, and put in place by rename. The old file is kept, together with its -wal and its journal: they
-belong to each other, and a WAL that is left beside another database would be replayed into it.
+Restored beside, checked, and put in place by one rename: whoever opens the path finds the old database or the new one,
+and never none, for SQLite would make an empty one there. The old file is kept, together with its -wal and its journal:
+they belong to each other, and a WAL that is left beside another database would be replayed into it.
 """
 
+import errno
 import io
 import json
 import os
 import shutil
 import sqlite3
 import tempfile
-from collections.abc import Callable, Generator, Mapping
+from collections.abc import Callable, Generator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
@@ -213,11 +215,7 @@ class SqliteKeeper:
                     raise TargetNotEmpty(f"there is a file at {self._path}", hint="restore beside it, which keeps it")
                 fresh, values = self._lay(point, acting)
                 self._refuse_alive()  # somebody may have opened it while we restored
-                self._move_aside(self._kept(acting))
-                self._reached("moved aside")
-                fresh.rename(self._path)
-                sync(self._path.parent)
-                self._reached("swapped")
+                self._replace(fresh, self._kept(acting))
             else:
                 values = self._marked()
             kept = self._kept(acting)
@@ -276,9 +274,24 @@ class SqliteKeeper:
                     os.chown(fresh, found.st_uid, found.st_gid)
                 return
 
-    def _move_aside(self, kept: Path) -> None:
+    def _replace(self, fresh: Path, kept: Path) -> None:
+        """The old file gets a second name, and the new one takes its first: there is no moment without a database."""
+        self._move_aside(kept, BESIDE[1:])
+        self._reached("log moved aside")
+        if self._path.exists():
+            if kept.exists() and not kept.samefile(self._path):
+                raise TargetNotEmpty(f"{kept} is there already, and so is {self._path}", hint="move one of them away")
+            if not kept.exists():
+                _second_name(self._path, kept)
+            sync(self._path.parent)
+            self._reached("old one kept")
+        fresh.rename(self._path)
+        sync(self._path.parent)
+        self._reached("swapped")
+
+    def _move_aside(self, kept: Path, names: Sequence[str] = BESIDE) -> None:
         """The database first: a crash in between leaves parts that the next try moves after it."""
-        for name in BESIDE:
+        for name in names:
             old, new = _with(self._path, name), _with(kept, name)
             if old.exists():
                 if new.exists():
@@ -379,6 +392,16 @@ def _has_open(pid: int, wanted: tuple[int, int]) -> bool:
                 if (there.st_dev, there.st_ino) == wanted:
                     return True
     return False
+
+
+def _second_name(path: Path, other: Path) -> None:
+    """A hard link; where the file system has none, the name is moved."""
+    try:
+        os.link(path, other)
+    except OSError as error:
+        if error.errno not in (errno.EPERM, errno.ENOTSUP, errno.ENOSYS, errno.EMLINK):
+            raise
+        path.rename(other)
 
 
 def _with(path: Path, ending: str) -> Path:
