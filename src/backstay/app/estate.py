@@ -37,6 +37,11 @@ def estate(home: Home, plan: Plan, site: SiteName, mode: Mode, disaster: Between
     def workloads(kind: Literal["process", "deployment"]) -> Workloads:
         return workloads_of(home, plan.site(site), kind)
 
+    def existing(name: ComponentName, kind: str) -> Vault:
+        from backstay.app.existing import planned_shelf
+
+        return planned_shelf(home, plan.component(name), kind, site=site)
+
     return Estate(
         plan=plan,
         site=site,
@@ -50,6 +55,7 @@ def estate(home: Home, plan: Plan, site: SiteName, mode: Mode, disaster: Between
         prober=HttpProber(home.base, home.clock, home.clock.stop.is_set),
         notifier=Nobody(),
         base=home.base,
+        existing=existing,
         disaster=disaster,
     )
 

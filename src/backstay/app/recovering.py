@@ -38,7 +38,7 @@ from backstay.plan import (
     Target,
     say_target,
 )
-from backstay.ports import Progress, World, unwatched
+from backstay.ports import Progress, World, refuse_target, unwatched
 from backstay.recover import NoRecovery
 from backstay.values import (
     Between,
@@ -50,6 +50,7 @@ from backstay.values import (
     RunId,
     SiteName,
     StreamName,
+    VaultName,
     count,
     listed,
 )
@@ -57,7 +58,7 @@ from backstay.verbs.dry import Dry
 from backstay.verbs.guard import Guarded
 from backstay.verbs.leading import lead
 from backstay.verbs.world import PortWorld
-from backstay.verify import Chosen, NoneGood, candidates, choose
+from backstay.verify import Chosen, NoneGood, candidates, choose, choose_held, held_kind
 
 
 @dataclass(frozen=True, slots=True)
@@ -166,7 +167,10 @@ def _good(home: Home, plan: Plan, scenario: str, disaster: Between | None) -> Ma
     for verb in verbs:
         if isinstance(verb, Restore):
             origin = origins.get(verb.component, "proven")
-            found[verb.component] = _chosen(home, verb, origin, disaster)
+            held = held_kind(origin)
+            found[verb.component] = (
+                _chosen(home, verb, origin, disaster) if held is None else _held(home, plan, verb, origin, held)
+            )
     return found
 
 
@@ -201,6 +205,16 @@ def _turned(plan: Plan, scenario: Scenario, target: Target) -> Scenario:
             hint="leave the target out, or name a point with --point",
         )
     return recover.toward(scenario, able, target)
+
+
+def _held(home: Home, plan: Plan, verb: Restore, origin: str, kind: str) -> Chosen | NoneGood:
+    """Among what another program holds. Raises NotSupported for a target."""
+    from backstay.app.existing import planned_shelf
+
+    refuse_target(f"what {kind} holds", verb.target)
+    holder = planned_shelf(home, plan.component(verb.component), kind, site=PRIMARY)
+    now, name = home.clock.now(), VaultName(holder.name)
+    return choose_held(origin, holder.points(), home.history(verb.component), now, name)
 
 
 # ── running ──────────────────────────────────────────────────────────────────────────────────────

@@ -84,6 +84,12 @@ def points(home: Home, components: Sequence[str]) -> list[PointRow]:
     return sorted(rows, key=lambda row: taken_order(row.point))
 
 
+def held_points(told: tuple[Sequence[Point], Sequence[Proof], str]) -> list[PointRow]:
+    """Points that another program holds, their proofs, and who that is."""
+    found, proofs, holder = told
+    return [_row_of(point, [VaultName(holder)], [p for p in proofs if p.point == point.id]) for point in found]
+
+
 def _row_of(point: Point, holders: Sequence[VaultName], proofs: Sequence[Proof]) -> PointRow:
     told = decisive(point.id, proofs, holders)
     word, why = ("unproven", "it was never restored") if told is None else result_word(told[1])

@@ -2,7 +2,7 @@
 
 from typing import TYPE_CHECKING
 
-from backstay.facts import CheckResult, NotVerified, Proof, Proven, Refuted, Rung, Verdict
+from backstay.facts import CheckResult, NotVerified, Proof, Proven, Refuted, Rung, Verdict, held_elsewhere
 from backstay.values import count, listed, say_span
 from backstay.verify import content, late, mending, only_bytes_failed
 
@@ -18,6 +18,7 @@ MOST_SHOWN = 3
 
 def say_proof(page: "Page", proof: Proof, details: bool) -> None:
     took = say_span(proof.ended - proof.began)
+    took += f"; it is held by {proof.vault}" if held_elsewhere(proof.vault) else ""
     match content(proof), proof.result():
         case Proven(), Proven():
             page.say(f"✔ {proof.component}: {proof.point} is proven, in {took}", "bold green")

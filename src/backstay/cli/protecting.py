@@ -8,13 +8,15 @@ from typing import TYPE_CHECKING, Annotated, Literal
 
 from cyclopts import App, Parameter
 
+from backstay.cli import extracting
+from backstay.cli.extracting import WHOLE, HowWords
 from backstay.cli.options import HERE, Common, VaultAddress
 
 if TYPE_CHECKING:
     from datetime import timedelta
 
     from backstay.app.home import Home
-    from backstay.app.protecting import Came
+    from backstay.app.protecting import Came, Tier
     from backstay.app.telling import PointRow
     from backstay.cli.printing import Page
     from backstay.facts import Proof
@@ -83,7 +85,12 @@ def backup(
         raise Failed(NotCopied.code)
 
 
-def points(*components: str, vault: VaultAddress = None, common: Common = HERE) -> None:
+def points(
+    *components: str,
+    vault: VaultAddress = None,
+    from_: Annotated[tuple[str, ...], Parameter(name="--from", consume_multiple=True, negative="")] = (),
+    common: Common = HERE,
+) -> None:
     """List the recovery points, newest last. With --vault and --key, no plan is needed.
 
     Example: `backstay points --vault ./vault --key ./backstay.key`
@@ -94,13 +101,15 @@ def points(*components: str, vault: VaultAddress = None, common: Common = HERE) 
         Only points of these components.
     vault
         A vault by its address, without a plan: a folder, s3://…, gs://… or az://….
+    from_
+        What another program holds, as `backstay verify --from` has it.
     """
     from backstay.app import telling
     from backstay.cli.printing import Failed, Page
 
     page = Page(common, vault)
     home = page.home()
-    rows = telling.points(home, components)
+    rows = telling.points(home, components) if not from_ else _held_points(home, components, from_)
     say_points(page, home, rows)
     troubles = home.troubles()
     for trouble in troubles:
@@ -118,6 +127,12 @@ def points(*components: str, vault: VaultAddress = None, common: Common = HERE) 
     page.done({"points": listed, "troubles": [trouble.said for trouble in troubles]})
     if troubles:
         raise Failed(troubles[0].code)
+
+
+def _held_points(home: "Home", components: "tuple[str, ...]", words: "tuple[str, ...]") -> "list[PointRow]":
+    from backstay.app import existing, telling
+
+    return telling.held_points(existing.points(home, next(iter(components), None), existing.Source(words)))
 
 
 _WIDE = 100
@@ -170,6 +185,10 @@ class ProofWords:
     structure: Path | None = None
     """Write the structure of the one database into this file: commit it, and name it as `prove: {structure: …}`."""
 
+    from_: Annotated[tuple[str, ...], Parameter(name="--from", consume_multiple=True, negative="")] = ()
+    """Prove what another program holds: `pgbackrest [STANZA [CONFIGURATION OR REPOSITORY]]` or `pg_dump [PATH]`, after
+    the component. What is not said is the plan's `existing`."""
+
 
 PLAIN = ProofWords()
 
@@ -185,6 +204,8 @@ def verify(
     """Prove the newest point of every component: restore it into a throw-away place, and ask it the plan's questions.
     It is read from the first vault that has it: a copy is the same bytes, but whether a vault still has them all is
     known only of the one that was read. Name the others with --vault, now and then.
+
+    With --from, a backup that another program holds is restored by that program, and asked the same.
 
     Exits with 34 when a point is refuted, 35 when something could not be checked.
 
@@ -207,13 +228,18 @@ def verify(
     _refuse_odd(words, point)
     page = Page(common)
     home = page.home()
-    came = protecting.prove(
-        home,
-        components,
-        lambda title: work_screen(page, home.clock.elapsed, title),
-        point=protecting.AtRandom(words.random) if words.random is not None else point,
-        tier=tier,
-        vault=vault,
+    held = words.from_ or _is_held(point)
+    came = (
+        [_prove_existing(page, home, components, words.from_, point, tier)]
+        if held
+        else protecting.prove(
+            home,
+            components,
+            lambda title: work_screen(page, home.clock.elapsed, title),
+            point=protecting.AtRandom(words.random) if words.random is not None else point,
+            tier=tier,
+            vault=vault,
+        )
     )
     for one in came:
         _say_proof(page, one, words.details)
@@ -241,27 +267,31 @@ def _leave(page: "Page", home: "Home", came: "Sequence[Came]", words: ProofWords
         page.note(evidence.structures(home, came, words.structure))
 
 
-@Parameter(name="*")
-@dataclass(frozen=True)
-class OverWords:
-    """What a restore may do where something is already."""
+def _is_held(point: str | None) -> bool:
+    from backstay.app.existing import kind_of_point
 
-    delta: Annotated[bool, Parameter(negative="")] = False
-    """Over what is there: write only what differs. What the point does not have stays."""
-
-    remove: Annotated[bool, Parameter(negative="")] = False
-    """With --delta: remove what the point does not have."""
+    return point is not None and kind_of_point(point) is not None
 
 
-EMPTY = OverWords()
+def _prove_existing(
+    page: "Page", home: "Home", components: "tuple[str, ...]", words: "tuple[str, ...]", point: str | None, tier: "Tier"
+) -> "Came":
+    from backstay.app import existing
+    from backstay.errors import Usage
+
+    if len(components) > 1:
+        raise Usage("--from is about one component", detail=", ".join(components))
+    said = words or (existing.kind_of_point(point or "") or "",)
+    name, elapsed, source = next(iter(components), None), home.clock.elapsed, existing.Source(said)
+    return existing.prove(home, name, source, lambda title: work_screen(page, elapsed, title), point, tier)
 
 
 def restore(
     component: str,
     *,
-    to: Path,
+    to: Path | None = None,
     point: str | None = None,
-    over: OverWords = EMPTY,
+    how: HowWords = WHOLE,
     vault: VaultAddress = None,
     common: Common = HERE,
 ) -> None:
@@ -270,6 +300,9 @@ def restore(
     With --delta, over an older restore: what is there is compared, and only what differs is written. To bring a system
     back in its place, use `backstay recover`.
 
+    With --table, --database or --where, a part of a PostgreSQL point: it is restored into a sandbox, as far as needed,
+    and the part is written to a file, or into a new schema of another server. Nothing that is there is overwritten.
+
     Example: `backstay restore database --to /srv/restored --vault ./vault --key ./backstay.key`
 
     Parameters
@@ -277,7 +310,8 @@ def restore(
     component
         The component, as `backstay points` names it.
     to
-        An empty folder, or one that does not exist yet; with --delta, any folder that nobody uses.
+        An empty folder, or one that does not exist yet; with --delta, any folder that nobody uses. A part of a point
+        goes into a file, which must not exist yet.
     point
         This point. Default: the newest.
     vault
@@ -289,13 +323,16 @@ def restore(
     from backstay.errors import Usage
     from backstay.values import count, say_size
 
-    if over.remove and not over.delta:
-        raise Usage("--remove belongs to --delta", detail="a restore to an empty folder has nothing to remove")
-
     page = Page(common, vault)
+    if how.part:
+        return extracting.say(page, extracting.take(page, extracting.asked(component, to, point, how), work_screen))
+    if to is None:
+        raise Usage("say where to: --to FOLDER", detail="nothing was written")
+    if how.remove and not how.delta:
+        raise Usage("--remove belongs to --delta", detail="a restore to an empty folder has nothing to remove")
     home = page.home()
     with work_screen(page, home.clock.elapsed, f"restoring {component}") as progress:
-        told = Over(over.remove) if over.delta else None
+        told = Over(how.remove) if how.delta else None
         laid = protecting.restore_to(home, component, to, point, progress, told)
     p = laid.point
     page.say(f"✔ {p.component} as of {local(p.moment)} UTC ({p.newest_source}) is in {to}")
@@ -306,7 +343,7 @@ def restore(
     for line in laid.next_steps:
         page.say(f"  {line}")
     answer = {"point": _plain(p), "vault": laid.vault, "to": str(to), "next": list(laid.next_steps)}
-    page.done(answer | {"troubles": helped})
+    return page.done(answer | {"troubles": helped})
 
 
 def _age(age: "timedelta") -> str:

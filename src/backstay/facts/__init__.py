@@ -52,6 +52,7 @@ from backstay.facts.points import Refuted as Refuted
 from backstay.facts.points import Result as Result
 from backstay.facts.points import Rung as Rung
 from backstay.facts.points import Verdict as Verdict
+from backstay.facts.points import held_elsewhere as held_elsewhere
 from backstay.facts.runs import CannotTell as CannotTell
 from backstay.facts.runs import DidNot as DidNot
 from backstay.facts.runs import Driving as Driving

@@ -49,6 +49,12 @@ class Point:
         return self.newest or self.began
 
 
+def held_elsewhere(vault: str) -> bool:
+    """Whether this stands where a vault's name does, and is none: `pgbackrest:main`. No vault is called so (`NAME`);
+    the way of such a point is a key of `plan.EXISTING`."""
+    return ":" in vault
+
+
 class Rung(Enum):
     """The ladder of proof, bottom to top."""
 

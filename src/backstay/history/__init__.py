@@ -32,3 +32,4 @@ from backstay.history.whole import History as History
 from backstay.history.whole import InVault as InVault
 from backstay.history.whole import active_holds as active_holds
 from backstay.history.whole import history as history
+from backstay.history.whole import newest_held as newest_held

@@ -22,6 +22,7 @@ from backstay.facts import (
     Recorded,
     RoutineFailed,
     RunFact,
+    held_elsewhere,
 )
 from backstay.history.incidents import IncidentSeen, incident_after
 from backstay.history.lines import Line, line_of, taken_order
@@ -47,6 +48,8 @@ class History:
     vaults: tuple[VaultName, ...] = ()
     """Those that answered, in the plan's order. What another one has is not known."""
     proofs: tuple[Proof, ...] = ()
+    held: tuple[Proof, ...] = ()
+    """Proofs of points that no vault holds (pgBackRest's, a dump's): they say nothing about ours."""
     holds: tuple[Hold, ...] = ()
     """Placed and released ones: `active_holds` says which are in force."""
     runs: tuple[RunSeen, ...] = ()
@@ -114,6 +117,12 @@ class History:
         return next((incident for incident in self.incidents if incident.id == id), None)
 
 
+def newest_held(history: History, component: ComponentName) -> tuple[Proof, ...]:
+    """The newest proof of each place outside the vaults that holds points of the component."""
+    newest = {proof.vault: proof for proof in history.held if proof.component == component}
+    return tuple(newest.values())
+
+
 def active_holds(holds: Iterable[Hold]) -> tuple[Hold, ...]:
     """The holds that were not released. One whose `until` has passed is still among them: it may expire then, but a
     point marked suspicious does not become clean by waiting."""
@@ -150,10 +159,12 @@ def history(
     lineages = sorted([*lists.lineages, *_begun(seen)], key=lambda one: one[0])
     all_proofs = {(proof.point, proof.vault, proof.began, proof.tier): proof for proof in (*proofs, *lists.proofs)}
     all_holds = {(hold.id, hold.kind, hold.at): hold for hold in (*holds, *lists.holds)}
+    in_order = sorted(all_proofs.values(), key=lambda proof: (proof.ended, proof.began))
     return History(
         points=tuple(InVault(vault, point) for vault, listed in points.items() for point in listed),
         vaults=tuple(points),
-        proofs=tuple(sorted(all_proofs.values(), key=lambda proof: (proof.ended, proof.began))),
+        proofs=tuple(proof for proof in in_order if not held_elsewhere(proof.vault)),
+        held=tuple(proof for proof in in_order if held_elsewhere(proof.vault)),
         holds=tuple(sorted(all_holds.values(), key=lambda hold: hold.at)),
         runs=tuple(seen),
         incidents=tuple(sorted(incidents.values(), key=lambda incident: incident.at)),

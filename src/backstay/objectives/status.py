@@ -8,8 +8,8 @@ from dataclasses import dataclass
 from datetime import datetime, timedelta
 
 from backstay import drill, estimate, protect, spread
-from backstay.facts import NotVerified, Point, Proof, Refuted, Result
-from backstay.history import History, rpo_actual, rto_actual
+from backstay.facts import NotVerified, Point, Proof, Proven, Refuted, Result
+from backstay.history import History, newest_held, rpo_actual, rto_actual
 from backstay.objectives.promises import (
     Judged,
     Rpo,
@@ -125,6 +125,7 @@ def component_status(
     says = [*_promises(data, time), *_passed_over(usable), *behind]
     if supported:
         says += _care(plan, component, history, now)
+    says += [_held(proof) for proof in newest_held(history, name)]
     return ComponentStatus(
         name=name,
         kind=component.kind,
@@ -204,6 +205,12 @@ def _care(plan: Plan, component: Component, history: History, now: datetime) -> 
         ]
         says += _proof_due(plan, component, history, now)
     return says
+
+
+def _held(proof: Proof) -> str:
+    """No promise is counted on what we do not hold; but it is there on the worst day."""
+    found = {Proven: "proven", Refuted: "refuted", NotVerified: "not verified"}[type(content(proof))]
+    return f"held by {proof.vault}, and no part of the figures: {proof.point}, {found} at {say_moment(proof.ended)}"
 
 
 def _one(kind: str) -> str:

@@ -5,6 +5,7 @@ editing the file never changes a run. `config` makes a Plan from text, and repor
 reads a file, a variable or a clock. Secrets are never in a plan: it holds Templates, with references to them.
 """
 
+from backstay.plan.parts import EXISTING as EXISTING
 from backstay.plan.parts import KIND_OF_SOURCE as KIND_OF_SOURCE
 from backstay.plan.parts import PRIMARY as PRIMARY
 from backstay.plan.parts import SANDBOX_ADDRESS as SANDBOX_ADDRESS
@@ -15,6 +16,7 @@ from backstay.plan.parts import CommandCheck as CommandCheck
 from backstay.plan.parts import CommandSource as CommandSource
 from backstay.plan.parts import Component as Component
 from backstay.plan.parts import Dns as Dns
+from backstay.plan.parts import Existing as Existing
 from backstay.plan.parts import FilesSource as FilesSource
 from backstay.plan.parts import GitSource as GitSource
 from backstay.plan.parts import GrafanaSource as GrafanaSource
@@ -25,6 +27,8 @@ from backstay.plan.parts import Keep as Keep
 from backstay.plan.parts import KubernetesSource as KubernetesSource
 from backstay.plan.parts import LockMode as LockMode
 from backstay.plan.parts import PerSite as PerSite
+from backstay.plan.parts import PgBackRest as PgBackRest
+from backstay.plan.parts import PgDump as PgDump
 from backstay.plan.parts import PostgresSource as PostgresSource
 from backstay.plan.parts import PostgresWay as PostgresWay
 from backstay.plan.parts import Prices as Prices

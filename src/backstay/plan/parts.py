@@ -205,6 +205,34 @@ class Keep:
 
 
 @dataclass(frozen=True, slots=True)
+class PgBackRest:
+    """A pgBackRest repository, read by pgBackRest itself: its own configuration says where it is, or `where` does."""
+
+    stanza: str
+    where: str | None = None
+    """A configuration file, or the folder of a repository. None: what `pgbackrest` finds by itself."""
+    superuser: str = "postgres"
+    """Who may do everything in that cluster."""
+
+
+@dataclass(frozen=True, slots=True)
+class PgDump:
+    """A dump that pg_dump or pg_dumpall wrote, in any of its formats."""
+
+    where: str
+    """A file or folder; with `*`, the newest that fits."""
+    roles: str | None = None
+    """What `pg_dumpall --roles-only` or `--globals-only` wrote: a dump of one database has no roles."""
+
+
+Existing = PgBackRest | PgDump
+"""Backups that somebody else takes and holds: proved and restored here, never changed."""
+
+EXISTING: Mapping[str, type[Existing]] = {"pgbackrest": PgBackRest, "pg_dump": PgDump}
+"""What a plan, a `choose` step and `--from` call them; also the `way` of their points."""
+
+
+@dataclass(frozen=True, slots=True)
 class Component:
     name: ComponentName
     source: Source
@@ -216,6 +244,8 @@ class Component:
     keep: Keep | None = None
     vaults: tuple[VaultName, ...] = ()
     """Empty: every vault of the plan."""
+    existing: Mapping[str, Existing] = field(default_factory=dict[str, Existing])
+    """By the key of `EXISTING`."""
 
     @property
     def kind(self) -> str:

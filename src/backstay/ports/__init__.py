@@ -12,6 +12,7 @@ from backstay.ports.journal import Journal as Journal
 from backstay.ports.points import CATALOGUE as CATALOGUE
 from backstay.ports.points import Cutter as Cutter
 from backstay.ports.points import Entry as Entry
+from backstay.ports.points import HeldReader as HeldReader
 from backstay.ports.points import Kind as Kind
 from backstay.ports.points import PointReader as PointReader
 from backstay.ports.points import PointWriter as PointWriter

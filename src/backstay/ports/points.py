@@ -5,9 +5,9 @@ from dataclasses import dataclass, field
 from datetime import datetime
 from enum import Enum
 from pathlib import Path
-from typing import BinaryIO, Protocol
+from typing import BinaryIO, Protocol, runtime_checkable
 
-from backstay.facts import Hold, Point, Proof
+from backstay.facts import Hold, Point, Proof, Verdict
 from backstay.ports.clock import Progress, unwatched
 from backstay.ports.wal import WalShelf
 from backstay.values import ComponentName, Digest, LineageId, PointId
@@ -173,6 +173,16 @@ class PointReader(Protocol):
         there raises TargetNotEmpty. `place` may send an entry elsewhere, or nowhere (None). `over`: what is
         there is compared, and only what differs is written; killed half-way, the same call again makes it whole.
         What the point does not have stays; a folder that stands where the point has a file raises TargetNotEmpty."""
+        ...
+
+
+@runtime_checkable
+class HeldReader(PointReader, Protocol):
+    """A point that another program holds: its `way` is a key of `plan.EXISTING`. `read` and `extract` raise
+    NotSupported. Ask with isinstance."""
+
+    def check_bytes(self, progress: Progress) -> tuple[Verdict, str]:
+        """Read all of it, as far as its own format can tell that it is whole. A sentence, without names of rows."""
         ...
 
 

@@ -6,7 +6,7 @@ from datetime import datetime, timedelta
 from backstay import drill
 from backstay.drill import DrillRow
 from backstay.facts import NotVerified, Proof
-from backstay.history import History, Loss
+from backstay.history import History, Loss, newest_held
 from backstay.history.measures import REAL
 from backstay.objectives import ComponentStatus, Rto, Status, judge_duration, say_loss, say_mode
 from backstay.plan import Plan
@@ -148,6 +148,9 @@ def _verification(plan: Plan, history: History, status: Status) -> Iterable[Bloc
     yield Table("Automated checks", columns, tuple(rows))
     for row in status.components:
         yield Section(f"Last verification: {row.name}", tuple(_last_proof(row, history)))
+        for proof in newest_held(history, row.name):
+            seen = (Pairs(proof_pairs(proof, history)), checks_table(proof))
+            yield Section(f"Last verification: {row.name}, held by {proof.vault}", seen)
 
 
 def _last_proof(row: ComponentStatus, history: History) -> Iterable[Block]:

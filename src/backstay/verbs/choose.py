@@ -7,12 +7,13 @@ done with the first. Every newer point that was passed over is in the sentence, 
 from typing import assert_never
 
 from backstay.errors import NoProvenPoint
-from backstay.facts import Outcome, Succeeded
+from backstay.facts import Outcome, Point, Succeeded
 from backstay.plan import Choose
-from backstay.values import count, stamp
+from backstay.ports import refuse_target
+from backstay.values import VaultName, count, stamp
 from backstay.verbs.estate import Scene
 from backstay.verbs.leading import lead
-from backstay.verify import Chosen, NoneGood, PassedOver, candidates, choose
+from backstay.verify import Chosen, NoneGood, PassedOver, candidates, choose, choose_held, held_kind
 
 MOST_REASONS = 5
 """How many passed-over points are spelled out."""
@@ -26,6 +27,9 @@ def do(scene: Scene) -> Outcome:
     estate = scene.estate
     history = estate.history(verb.component)
     among, led = candidates(history, verb.component), None
+    if (kind := held_kind(verb.origin)) is not None:
+        refuse_target(f"what {kind} holds", verb.target)
+        return _among_held(scene, verb, kind)
     if verb.target is not None:
         led = lead(among, verb.target, estate.vault)
         among = led.among(among)
@@ -46,13 +50,7 @@ def do(scene: Scene) -> Outcome:
             if vault is None:
                 raise NoProvenPoint(f"no vault that answers holds the point {point.id} of {verb.component}")
             more = f". Passed over: {_spelled(passed_over)}" if passed_over else ""
-            values = {
-                "chosen": verb.component,
-                "point": point.id,
-                "vault": vault,
-                "moment": stamp(point.moment),
-                "because": because,
-            }
+            values = _values(verb, point, vault, because)
             on = led.route(point.id, vault) if led is not None else None
             if on is not None:
                 values |= {"timeline": str(on.timeline), "log_bytes": str(on.log_bytes)}
@@ -60,6 +58,34 @@ def do(scene: Scene) -> Outcome:
             return Succeeded(f"{point.id} from {vault}: {because}{gone_on}{more}", values)
         case _:
             assert_never(found)
+
+
+def _values(verb: Choose, point: Point, vault: VaultName, because: str) -> dict[str, str]:
+    return {
+        "chosen": verb.component,
+        "point": point.id,
+        "vault": vault,
+        "moment": stamp(point.moment),
+        "because": because,
+    }
+
+
+def _among_held(scene: Scene, verb: Choose, kind: str) -> Outcome:
+    """Points that another program holds. Where a vault's name would be, theirs is: `pgbackrest:main`."""
+    estate = scene.estate
+    holder = estate.held(verb.component, kind)
+    name = VaultName(holder.name)
+    history = estate.history(verb.component)
+    found = choose_held(verb.origin, holder.points(), history, estate.clock.now(), name)
+    if isinstance(found, NoneGood):
+        raise NoProvenPoint(
+            f"{name} has no point of {verb.component} to recover from: {found.why}",
+            detail=_spelled(found.reasons),
+            hint=f"prove one with `backstay verify {verb.component} --from {kind}`, or name it (`from: ID`)",
+        )
+    more = f". Passed over: {_spelled(found.passed_over)}" if found.passed_over else ""
+    said = f"{found.point.id}, held by {name}: {found.because}{more}"
+    return Succeeded(said, _values(verb, found.point, name, found.because))
 
 
 def _spelled(reasons: tuple[PassedOver, ...]) -> str:

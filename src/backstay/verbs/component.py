@@ -38,7 +38,7 @@ def _preserve(scene: Scene) -> Preserve:
 def restore(scene: Scene) -> Outcome:
     verb = _restore(scene)
     point, vault = chosen(scene.given, verb.component)
-    opened = scene.estate.vault(vault)
+    opened = scene.estate.holder(verb.component, vault)
     reader = opened.open(point)
     began = scene.estate.clock.now()
     try:

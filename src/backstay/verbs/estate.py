@@ -10,8 +10,8 @@ from datetime import timedelta
 from pathlib import Path
 from typing import Literal
 
-from backstay.errors import Cancelled
-from backstay.facts import Outcome, Sight
+from backstay.errors import Cancelled, NotSupported
+from backstay.facts import Outcome, Sight, held_elsewhere
 from backstay.history import History
 from backstay.plan import Mode, Plan, Step
 from backstay.ports import Acting, Clock, Keeper, Notifier, Prober, Secrets, Vault, Workloads
@@ -47,8 +47,20 @@ class Estate:
     notifier: Notifier
     base: Path
     """The folder that commands start in, and relative paths of the plan start from."""
+    existing: Callable[[ComponentName, str], Vault] | None = None
+    """Points of a component that another program holds, by the key of `plan.EXISTING`."""
     disaster: Between | None = None
     """When it happened: `choose` with `from: clean` goes by it."""
+
+    def holder(self, component: ComponentName, name: VaultName) -> Vault:
+        """Where a chosen point is opened: a vault, or whoever holds it (`pgbackrest:main`)."""
+        return self.held(component, name.partition(":")[0]) if held_elsewhere(name) else self.vault(name)
+
+    def held(self, component: ComponentName, kind: str) -> Vault:
+        """Raises Usage where the plan names none."""
+        if self.existing is None:
+            raise NotSupported(f"points of {kind} cannot be reached here")
+        return self.existing(component, kind)
 
     def words(self, acting: Acting, given: Mapping[str, str]) -> Words:
         return Words(self.plan, self.site, self.mode, self.secrets, str(acting.run), given)

@@ -23,6 +23,7 @@ from backstay.ports import (
     Answer,
     Answers,
     Clock,
+    HeldReader,
     Keeper,
     PointReader,
     Progress,
@@ -211,17 +212,12 @@ def _too_long(routine: Routine) -> TimedOut:
 
 def _look(routine: Routine, reader: PointReader, scratch: Path, tier: Tier, seen: _Seen, last: Proof | None) -> None:
     """Fill `seen`, rung by rung. Raises what stops it."""
+    if isinstance(reader, HeldReader):
+        _look_at_held(routine, reader, scratch, tier, seen, last)
+        return
     witnessed = Witnessed(reader, routine.stop)
     if tier != "bytes":
-        with throw_away(scratch, reader.point, routine.component.prove.limits.disk_bytes) as folder:
-            started = routine.clock.elapsed()
-            with routine.keeper.sandbox(witnessed, folder, routine.progress) as answers:
-                seen.restore_took = routine.clock.elapsed() - started
-                seen.inspected += answers.inspect(tier)
-                heed(routine.stop)
-                seen.structure = _structure(routine, answers, last)
-                _ask(routine, answers, seen, reader.point if tier == "sample" else None)
-                _flows(routine, answers, seen)
+        _in_a_sandbox(routine, witnessed, scratch, tier, seen, last)
     # A keeper need not read all of a point to bring it up. The bytes it left out are part of the promise too.
     started = routine.clock.elapsed()
     witnessed.read_the_rest(routine.progress)
@@ -229,6 +225,33 @@ def _look(routine: Routine, reader: PointReader, scratch: Path, tier: Tier, seen
     said = f"{size} read from {routine.vault.name}; every chunk is what was written"
     took = routine.clock.elapsed() - started
     seen.inspected.insert(0, CheckResult("B01", Rung.BYTES, "bytes", Verdict.PASSED, said, took))
+
+
+def _in_a_sandbox(
+    routine: Routine, reader: PointReader, scratch: Path, tier: Tier, seen: _Seen, last: Proof | None
+) -> None:
+    with throw_away(scratch, reader.point, routine.component.prove.limits.disk_bytes) as folder:
+        started = routine.clock.elapsed()
+        with routine.keeper.sandbox(reader, folder, routine.progress) as answers:
+            seen.restore_took = routine.clock.elapsed() - started
+            seen.inspected += answers.inspect(tier)
+            heed(routine.stop)
+            seen.structure = _structure(routine, answers, last)
+            _ask(routine, answers, seen, reader.point if tier == "sample" else None)
+            _flows(routine, answers, seen)
+
+
+def _look_at_held(
+    routine: Routine, reader: HeldReader, scratch: Path, tier: Tier, seen: _Seen, last: Proof | None
+) -> None:
+    """The same for a point that another program holds: it is not read in pieces, but restored by that program."""
+    started = routine.clock.elapsed()
+    verdict, said = reader.check_bytes(routine.progress)
+    took = routine.clock.elapsed() - started
+    seen.inspected.append(CheckResult("B04", Rung.BYTES, "bytes of an existing backup", verdict, said, took))
+    heed(routine.stop)
+    if tier != "bytes" and verdict is not Verdict.FAILED:
+        _in_a_sandbox(routine, reader, scratch, tier, seen, last)
 
 
 def _ask(routine: Routine, answers: Answers, seen: _Seen, sample_of: Point | None) -> None:

@@ -33,7 +33,9 @@ from backstay.verify.choice import Stale as Stale
 from backstay.verify.choice import barred as barred
 from backstay.verify.choice import candidates as candidates
 from backstay.verify.choice import choose as choose
+from backstay.verify.choice import choose_held as choose_held
 from backstay.verify.choice import decisive as decisive
+from backstay.verify.choice import held_kind as held_kind
 from backstay.verify.choice import last_known_good as last_known_good
 from backstay.verify.choice import spoilt_in as spoilt_in
 from backstay.verify.choice import stale as stale

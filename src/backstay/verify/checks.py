@@ -30,6 +30,7 @@ from backstay.verify.structure import Reference, judge_structure
 
 CODES: Mapping[str, str] = {
     "B01": "Every byte of the point could be read from the vault, and is what was written.",
+    "B04": "An existing backup could be read to its end, and says that it is whole.",
     "R01": "The point could be restored and started in a place of its own.",
     "S02": "The structure is that of the plan's file, or nothing is gone since the last proof.",
     "V01": "Every table of the last proof is there, and none is empty or far smaller.",

@@ -12,7 +12,7 @@ from typing import assert_never
 
 from backstay.facts import Hold, NotVerified, Point, Proof, Proven, Refuted, Result
 from backstay.history import History, Line, active_holds, taken_order
-from backstay.plan import Prove
+from backstay.plan import EXISTING, Prove
 from backstay.values import Between, ComponentName, PointId, VaultName, say_moment
 from backstay.verify.answers import exact
 from backstay.verify.checks import CLOCK_TOLERANCE, bytes_passed, content, late, mending, only_bytes_failed
@@ -68,6 +68,23 @@ def candidates(history: History, component: ComponentName) -> Candidates:
         history.line(component),
         held,
     )
+
+
+def held_kind(origin: str) -> str | None:
+    """What holds the points that a `choose` step names: `pgbackrest`, also for the id of one of its points; None: the
+    vaults do."""
+    return next((kind for kind in EXISTING if origin == kind or origin.startswith(f"{kind}-")), None)
+
+
+def choose_held(
+    origin: str, points: Sequence[Point], history: History, now: datetime, holder: VaultName
+) -> Chosen | NoneGood:
+    """Among the points of one holder: its newest that was proven, or the one that was named. Lines of history are
+    those of our own points, and say nothing about these."""
+    held = {point.id: (holder,) for point in points}
+    proofs = tuple(proof for proof in history.held if proof.vault == holder)
+    among = Candidates(tuple(points), proofs, history.holds, Line(), held)
+    return choose("proven" if origin in EXISTING else origin, among, now)
 
 
 _CLOSENESS = {"bytes": 0, "sample": 1, "full": 2}

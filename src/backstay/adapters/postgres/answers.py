@@ -41,7 +41,8 @@ class PostgresAnswers:
         address: Mapping[str, str] | None = None,
     ) -> None:
         self.where, self._address = where, address or {}
-        self._connect, self._inspect, self._patience, self._long = connect, inspect, patience, long
+        self._connect, self._patience, self._long = connect, patience, long
+        self._inspect: Inspect = inspect
 
     def ask(self, question: str) -> Answer:
         with self._reading(self._patience) as session, spoken(self._patience):
@@ -71,6 +72,19 @@ class PostgresAnswers:
     def address(self) -> Mapping[str, str]:
         """Of a sandbox; empty for what is live, which no program of ours is led to."""
         return self._address
+
+    def session(self) -> Connection:
+        """A session of one's own, to be closed: in a sandbox it may write."""
+        return self._connect()
+
+    def heed(self, judge: Callable[[list[CheckResult]], list[CheckResult]]) -> None:
+        """What `inspect` gives goes through `judge` from now on: whoever made the sandbox may know less than others."""
+        within = self._inspect
+
+        def judged(tier: Literal["bytes", "sample", "full"]) -> list[CheckResult]:
+            return judge(within(tier))
+
+        self._inspect = judged
 
     def inspect(self, tier: Literal["bytes", "sample", "full"]) -> list[CheckResult]:
         return self._inspect(tier)

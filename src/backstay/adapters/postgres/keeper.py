@@ -2,11 +2,13 @@
 
 from collections.abc import Callable, Generator
 from contextlib import AbstractContextManager, contextmanager, suppress
+from dataclasses import replace
 from pathlib import Path
 
 from backstay.adapters.postgres import logical_recovery, recovery
 from backstay.adapters.postgres.answers import PostgresAnswers
 from backstay.adapters.postgres.checks import Checking, Source, Tier
+from backstay.adapters.postgres.existing import DumpPoint, PgBackRestPoint, existing_sandbox
 from backstay.adapters.postgres.local import Taking
 from backstay.adapters.postgres.logical import Dumping
 from backstay.adapters.postgres.logical_recovery import LogicalRecovery
@@ -21,7 +23,7 @@ from backstay.adapters.postgres.starting import SANDBOX
 from backstay.adapters.postgres.stream import Streaming
 from backstay.durable import write_durably
 from backstay.errors import AccessDenied, BackstayError, SourceDown, SourceUnsuitable, TargetAlive
-from backstay.facts import CheckResult, DidNot, Happened, Outcome, Sight
+from backstay.facts import CheckResult, DidNot, Happened, Outcome, Sight, Succeeded
 from backstay.plan import PostgresWay, Target
 from backstay.ports import (
     Acting,
@@ -77,6 +79,9 @@ class PostgresKeeper:
         target: Target | None = None,
         log: WalShelf | None = None,
     ) -> AbstractContextManager[Answers]:
+        if isinstance(point, PgBackRestPoint | DumpPoint):
+            refuse_target("what another program holds", target)
+            return existing_sandbox(self._place, self._clock, point, folder, progress)
         if point.point.way == "logical":
             refuse_target("a dump of PostgreSQL", target)
             return logical_sandbox(self._place, self._clock, point, folder, progress)
@@ -131,7 +136,7 @@ class PostgresKeeper:
         target: Target | None = None,
         log: WalShelf | None = None,
     ) -> Outcome:
-        if point.point.way == "logical":
+        if point.point.way in ("logical", "pg_dump"):
             refuse_target("a dump of PostgreSQL", target)
             return LogicalRecovery(self._place, self._clock, point, acting, beside, self._reached).run()
         try:
@@ -142,9 +147,14 @@ class PostgresKeeper:
                 raise
             site = Site.of(Path(told))
             self._remember(site.data)
-        return recovery.Recovery(
+        if isinstance(point, PgBackRestPoint):
+            refuse_target("what pgBackRest holds", target)
+        outcome = recovery.Recovery(
             site, self._place, self._clock, point, acting, beside, self._reached, _onward(target, log)
         ).run()
+        if isinstance(point, PgBackRestPoint) and isinstance(outcome, Succeeded):
+            return replace(outcome, saw="; ".join((outcome.saw, *point.told)))
+        return outcome
 
     def look_restored(self, acting: Acting) -> Sight:
         """Of either kind: which one it was is told by the point, and that is not in our hands here."""

@@ -7,6 +7,7 @@ whose `backup_label` was removed would otherwise start at the wrong checkpoint a
 
 import json
 import os
+from abc import ABC, abstractmethod
 from collections.abc import Callable, Generator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -97,6 +98,17 @@ class Ground:
         return None
 
 
+class LaysItself(ABC):
+    """A point whose own program restores it: pgBackRest's."""
+
+    point: Point
+
+    @abstractmethod
+    def lay(self, ground: Ground, progress: Progress) -> None:
+        """Write data directory and tablespaces, with the WAL from start to stop in `pg_wal`; nothing that starts a
+        recovery. All durable, and everything ours, when this returns."""
+
+
 def lay(point: PointReader, ground: Ground, progress: Progress = unwatched, *, over: bool = False) -> None:
     """Everything durable when this returns, `pg_control` under its own name. `over`: only what differs from what is
     there is written; no server can start there until it is done.
@@ -106,15 +118,13 @@ def lay(point: PointReader, ground: Ground, progress: Progress = unwatched, *, o
     data = ground.data
     if over:
         end_the_cluster(data)
-    (data / "pg_tblspc").mkdir(mode=0o700, parents=True, exist_ok=True)
-    for oid, folder in ground.spaces.items():
-        # First: whoever clears up after us finds the folder by its link.
-        link = data / "pg_tblspc" / str(oid)
-        if over and link.is_symlink():
-            link.unlink()  # it may lead to the folder of another server
-        link.symlink_to(folder)
-        folder.mkdir(mode=0o700, parents=True, exist_ok=True)
-    point.extract(data, place=ground.place, progress=progress, over=over)
+    if isinstance(point, LaysItself):
+        point.lay(ground, progress)
+        if (data / _CONTROL).exists():
+            (data / _CONTROL).rename(data / _CONTROL_LATER)
+    else:
+        _link_tablespaces(ground, over=over)
+        point.extract(data, place=ground.place, progress=progress, over=over)
     missing = [
         name for name in (_CONTROL_LATER, Path("PG_VERSION"), Path("backup_label")) if not (data / name).exists()
     ]
@@ -133,6 +143,17 @@ def lay(point: PointReader, ground: Ground, progress: Progress = unwatched, *, o
         sync(folder)
     (data / "global" / "pg_control.poisoned").rename(data / _CONTROL)
     sync(data / "global")
+
+
+def _link_tablespaces(ground: Ground, *, over: bool) -> None:
+    """First: whoever clears up after us finds the folders by their links."""
+    (ground.data / "pg_tblspc").mkdir(mode=0o700, parents=True, exist_ok=True)
+    for oid, folder in ground.spaces.items():
+        link = ground.data / "pg_tblspc" / str(oid)
+        if over and link.is_symlink():
+            link.unlink()  # it may lead to the folder of another server
+        link.symlink_to(folder)
+        folder.mkdir(mode=0o700, parents=True, exist_ok=True)
 
 
 def end_the_cluster(data: Path) -> None:

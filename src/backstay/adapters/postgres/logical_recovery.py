@@ -16,6 +16,7 @@ from psycopg import errors
 from psycopg.sql import SQL, Identifier, Literal
 
 from backstay.adapters.postgres.answers import ask_within
+from backstay.adapters.postgres.existing.dumps import DumpPoint
 from backstay.adapters.postgres.logical import lineage_of, scratch
 from backstay.adapters.postgres.place import PostgresPlace
 from backstay.adapters.postgres.programs import Programs, find
@@ -212,6 +213,8 @@ class LogicalRecovery:
     names: Names = field(init=False)
 
     def __post_init__(self) -> None:
+        if isinstance(self.point, DumpPoint):
+            self.point.refuse_broken()
         self.logical = Logical.of(self.point.point)
         name = parse(self.place.dsn).get("dbname") or self.logical.database
         self.names = Names(name, self.acting.run)
@@ -280,9 +283,13 @@ class LogicalRecovery:
         beside = self.names.beside
         plain, secret = environment(self.place.dsn, dbname=beside)
         with scratch(self.place.scratch) as folder:
-            dump = extract(self.point, folder, self.acting.stop, self.acting.progress)
-            lacking = missing_tablespaces(db, self.point)
-            rebuild = Rebuild(tools, self.clock, dump, plain, secret, self.acting.stop, placed=not lacking)
+            if isinstance(self.point, DumpPoint):
+                lacking: list[str] = []
+                rebuild = self.point.rebuilding(tools, self.clock, (plain, secret), folder, self.acting.stop)
+            else:
+                dump = extract(self.point, folder, self.acting.stop, self.acting.progress)
+                lacking = missing_tablespaces(db, self.point)
+                rebuild = Rebuild(tools, self.clock, dump, plain, secret, self.acting.stop, placed=not lacking)
             wrong = [line.text for line in rebuild.restore(beside)] + refused
             settings = rebuild.of_the_database()
         if wrong:

@@ -11,6 +11,7 @@ from backstay.adapters.postgres.answers import PostgresAnswers
 from backstay.adapters.postgres.catalogue import read_kept
 from backstay.adapters.postgres.checks import Checking, Source, Tier, quiet
 from backstay.adapters.postgres.dump_ends import dump_ends
+from backstay.adapters.postgres.existing.dumps import DumpPoint
 from backstay.adapters.postgres.litter import registered
 from backstay.adapters.postgres.place import PostgresPlace
 from backstay.adapters.postgres.private import PrivateServer, need_server
@@ -37,13 +38,14 @@ def logical_sandbox(
     place: PostgresPlace, clock: Clock, point: PointReader, folder: Path, progress: Progress = unwatched
 ) -> Generator[PostgresAnswers]:
     """Restore `point` into a new server below `folder`, give it to be asked; stop and erase it."""
+    held = point if isinstance(point, DumpPoint) else None
     logical = Logical.of(point.point)
     # What a newer pg_dump wrote, an older pg_restore does not read; what it makes must run on the old version.
     programs = find(logical.major, named=place.bin, newer=True)
     tools = programs if programs.major >= logical.dumped_by else find(logical.dumped_by, named=place.bin, newer=True)
     need_server(programs)
     with registered(folder) as token:
-        dump = extract(point, folder, lambda: False, progress)
+        dump = extract(point, folder, lambda: False, progress) if held is None else held.path
         data = folder / "data"
         _initdb(programs, data)
         settings = {**CARELESS, **temporary(place, point.point)}
@@ -55,7 +57,10 @@ def logical_sandbox(
             server.start(timedelta(minutes=10))
             began = clock.elapsed()
             rebuild = Rebuild(tools, clock, dump, server.address())
-            said = rebuild.roles(sql, "postgres") if (sql := roles_of(point)) else []
+            sql = roles_of(point) if held is None else held.roles_for_a_new_server()
+            if held is not None:
+                rebuild = held.rebuilding(tools, clock, (server.address(), {}), folder)
+            said = rebuild.roles(sql, "postgres") if sql else []
             said += _restore(server, rebuild, logical)
             source = Source(logical.about, read_kept(point), dumped=True)
             room = LogicalRoom(
@@ -70,6 +75,8 @@ def logical_sandbox(
 
 def _restore(server: PrivateServer, rebuild: Rebuild, logical: Logical) -> list[Line]:
     name = logical.database
+    if logical.about.get("makes"):  # a script that makes its databases itself, from the one for administration
+        return rebuild.restore("postgres")
     with contextlib.closing(server.connect("postgres")) as db, spoken():
         if name not in ("postgres", "template1"):
             create_database(db, name, logical.about)
@@ -104,7 +111,7 @@ class LogicalRoom:
         found = [
             check("R01", lambda: passed(f"pg_restore came to its end after {say_span(self.took)}")),
             check("R04", lambda: quiet(self.said, "restoring")),
-            check("R05", lambda: dump_ends(self.dump)),
+            *([check("R05", lambda: dump_ends(self.dump))] if self.dump.is_dir() else []),
         ]
         if tier != "bytes":
             name = self.logical.database

@@ -71,6 +71,15 @@ def find(major: int, *, named: Path | None = None, near: Path | None = None, new
     )
 
 
+def newest_here(named: Path | None) -> Programs:
+    """The newest programs of this machine: they read what every older version wrote. Raises ToolMissing."""
+    here = {found: folder for folder in _places(named) if (found := version_of(folder)) is not None}
+    if not here:
+        raise ToolMissing("PostgreSQL is not installed on this machine", hint="Debian: apt install postgresql")
+    newest = max(here)
+    return Programs(here[newest], newest)
+
+
 def _places(near: Path | None) -> Iterator[Path]:
     if near is not None:
         yield near

@@ -6,7 +6,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from datetime import timedelta
 from pathlib import Path
-from typing import LiteralString, cast
+from typing import LiteralString, Protocol, cast, runtime_checkable
 
 import psycopg
 from psycopg import errors
@@ -62,11 +62,14 @@ class Rebuild:
     stop: Callable[[], bool] = lambda: False
     placed: bool = False
     """Tables go into the tablespaces that they were in; else all into that of the database."""
+    scratch: Path | None = None
+    """For a small file of ours. None: beside the dump, which is ours too."""
+    jobs: int = 2
 
-    def restore(self, dbname: str, jobs: int = 2) -> list[Line]:
+    def restore(self, dbname: str) -> list[Line]:
         """pg_restore; every line of its errors, with its meaning. Raises ToolFailed when it breaks off, DiskFull."""
         argv = (
-            self.programs.path("pg_restore"), "--format=directory", f"--jobs={jobs}", "--no-subscriptions",
+            self.programs.path("pg_restore"), f"--jobs={self.jobs}", "--no-subscriptions",
             "--no-publications", "--no-password", *(() if self.placed else ("--no-tablespaces",)),
             f"--dbname={dbname}", str(self.dump),
         )  # fmt: skip
@@ -91,7 +94,7 @@ class Rebuild:
         program = self.programs.path("pg_restore")
         listed = self._text(program, "--create", "--list", str(self.dump))
         wanted = "".join(f"{line}\n" for line in listed.splitlines() if " ACL - DATABASE " in line)
-        chosen = self.dump.with_name("of-the-database.list")
+        chosen = (self.scratch or self.dump.parent) / "of-the-database.list"
         chosen.write_text(wanted or ";\n")
         text = self._text(program, "--create", f"--use-list={chosen}", "--file=-", str(self.dump))
         chosen.unlink()
@@ -122,12 +125,21 @@ def extract(point: PointReader, folder: Path, stop: Callable[[], bool], progress
     return folder / "dump"
 
 
-def roles_of(point: PointReader) -> bytes:
+@runtime_checkable
+class BringsRoles(Protocol):
+    """A dump whose roles lie beside it."""
+
+    def sql_of_roles(self) -> bytes: ...
+
+
+def roles_of(point: "PointReader | BringsRoles") -> bytes:
     """The statements, fit for a server that another superuser made.
 
     Since version 16 a membership names who granted it, and only the very first superuser of a server may grant without
     holding the role himself (`check_role_grantor`, user.c): named as such on another server, he may not.
     """
+    if isinstance(point, BringsRoles):
+        return point.sql_of_roles()
     if point.entry("roles.sql") is None:
         return b""
     sql = b"".join(point.read("roles.sql"))

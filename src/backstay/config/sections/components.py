@@ -7,6 +7,7 @@ from typing import Any
 from backstay.config import grammar
 from backstay.config.forms import Choice, Either, ListOf, Made, NameOf, Word
 from backstay.config.reading import Named
+from backstay.config.sections.existing import EXISTING
 from backstay.config.sections.keeping import KEEP_FORM
 from backstay.config.sections.sources import DATABASES, SOURCES, sort_of
 from backstay.config.sections.words import OBJECTIVES, PERCENT, SCHEDULE, SOME_SPAN, SQL, TEXT
@@ -254,6 +255,8 @@ def _component(fields: Fields) -> Component:
         for given, word in ((prove.ask or prove.canary, "ask"), (prove.structure, "structure"), (prove.smoke, "smoke")):
             if given:
                 fields.spot(PROVE).wrong(f"only a database can be asked: `{word}` goes with postgres or sqlite")
+    if fields.given(EXISTING) and not isinstance(source, PostgresSource):
+        fields.spot(EXISTING).wrong("only backups of a PostgreSQL database can be read: pgBackRest's and pg_dump's")
     if fields[PROTECT].wal:
         _refuse_wal(fields, source)
     return Component(
@@ -265,6 +268,7 @@ def _component(fields: Fields) -> Component:
         newest=fields[NEWEST],
         keep=fields[COMPONENT_KEEP],
         vaults=tuple(VaultName(name) for name in fields[COMPONENT_VAULTS]),
+        existing=fields[EXISTING],
     )
 
 
@@ -287,7 +291,7 @@ COMPONENT = Table(
     "a component",
     "One protected part of the system. Exactly one key says what it is; the others say when its points are taken, "
     "how they are proven, and what was promised.",
-    (PROTECT, PROVE, COMPONENT_OBJECTIVES, NEWEST, COMPONENT_KEEP, COMPONENT_VAULTS),
+    (PROTECT, PROVE, COMPONENT_OBJECTIVES, NEWEST, COMPONENT_KEEP, COMPONENT_VAULTS, EXISTING),
     _component,
     one_of=OneOf("what it is", SOURCES),
 )

@@ -32,6 +32,7 @@ from backstay.config.sections.words import SOME_SPAN, TEXT, argv, environment
 from backstay.config.spelling import nearest, quoted
 from backstay.config.tables import Fields, Key, OneOf, Table, default, optional, required
 from backstay.plan import (
+    EXISTING,
     VERB_NAME,
     Approve,
     Ask,
@@ -136,21 +137,27 @@ PRESERVE = Table(
     lambda fields: Preserve(fields[COMPONENT], fields[PRESERVE_WITHIN], fields[ELSE]),
 )
 
-_ORIGINS = ("proven", "newest", "clean")
+_ORIGINS = ("proven", "newest", "clean", *EXISTING)
 
 
 def _origin(text: str) -> str:
-    """Which point: a word, or the id of one (`20261122T204437Z-7f3a9c1d`)."""
+    """Which point: a word, or the id of one (`20261122T204437Z-7f3a9c1d`, `pgbackrest-main-20261122-204437F`)."""
     if text in _ORIGINS or (text[:8].isdigit() and "T" in text and "-" in text and len(text) <= 64):
         return text
+    if any(text.startswith(f"{held}-") for held in EXISTING) and len(text) <= 200:
+        return text
     near = nearest(text, _ORIGINS)
-    end = f"; did you mean `{near}`?" if near else ": write `proven`, `newest`, `clean` or the id of a point"
+    end = (
+        f"; did you mean `{near}`?"
+        if near
+        else f": write {', '.join(f'`{word}`' for word in _ORIGINS)} or the id of a point"
+    )
     raise ValueError(f"{quoted(text)} names no point{end}")
 
 
 FROM = default(
     "from",
-    Word("`proven`, `newest`, `clean` or the id of a point", _origin),
+    Word("`proven`, `newest`, `clean`, what holds it (`pgbackrest`, `pg_dump`), or the id of a point", _origin),
     "proven",
     "which point",
     "proven",
