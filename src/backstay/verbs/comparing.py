@@ -35,8 +35,10 @@ def _of_the_last(vault: Vault, last: Proof) -> Reference | None:
         text = b"".join(reader.read(CATALOGUE)).decode("utf-8", "replace")
     except BackstayError:
         return None
-    # Two letters say whether the line was there before and after the moment of the point.
-    return Reference(tuple(line[2:] for line in text.splitlines()), str(last.point), "proof", last.ended)
+    # Two letters say whether a line was there before and after the moment of the point: what was made or dropped around
+    # it may be in the point or not, and must not be called gone.
+    surely = tuple(line[2:] for line in text.splitlines() if line.startswith("  "))
+    return Reference(surely, str(last.point), "proof", last.ended)
 
 
 def _small_file(path: Path) -> bytes:
