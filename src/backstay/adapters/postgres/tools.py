@@ -9,6 +9,7 @@ from collections.abc import Mapping, Sequence
 from datetime import timedelta
 from pathlib import Path
 
+from backstay.adapters.postgres.layout import MARK
 from backstay.adapters.postgres.programs import Programs
 from backstay.adapters.postgres.said import Said, failed, passed, unknown
 from backstay.adapters.postgres.words import classified, worst
@@ -100,8 +101,10 @@ def verifybackup(programs: Programs, data: Path, manifest: Path) -> Said:
     """pg_verifybackup: every file of the server's own manifest is there, has its size and its checksum. Before recovery
     begins; WAL is not its matter here (`--no-parse-wal`), because it is replayed next."""
     said = Lines()
-    # What laying down replaces or makes; and WAL, which pg_verifybackup would look for where it is not.
-    not_there = ("pg_wal", "recovery.signal", "postgresql.auto.conf", "global/pg_control", "tablespace_map")
+    # What laying down replaces or makes; WAL, which pg_verifybackup would look for where it is not; and what a server
+    # that was restored, or was a standby, sends of its past, and no point holds.
+    not_there = ("pg_wal", "recovery.signal", "postgresql.auto.conf", "global/pg_control", "tablespace_map",
+                 "standby.signal", "backup_label.old", "tablespace_map.old", MARK)  # fmt: skip
     ignored = (f"--ignore={name}" for name in not_there)
     argv = (
         programs.path("pg_verifybackup"), "--no-parse-wal", "--quiet", f"--manifest-path={manifest}", *ignored,

@@ -55,6 +55,8 @@ class Line:
 
     def __init__(self, connection: pq.abc.PGconn) -> None:
         self._connection = connection
+        self._behind: pq.abc.PGresult | None = None
+        """The result that came behind a COPY, until somebody asks for it."""
 
     def command(self, text: str) -> list[list[str]]:
         """The rows of a command that gives some, or none. Raises Refused, SourceDown."""
@@ -72,6 +74,9 @@ class Line:
 
     def result(self) -> pq.abc.PGresult | None:
         """The next result of the command; None when it is done. Raises Refused, after which another can be sent."""
+        if (behind := self._behind) is not None:
+            self._behind = None
+            return behind
         try:
             while self._connection.is_busy():
                 self._wait()
@@ -84,7 +89,7 @@ class Line:
         raise _refusal(found)
 
     def copied(self) -> Iterator[memoryview]:
-        """The messages of a COPY from the server, up to its end."""
+        """The messages of a COPY from the server, up to its end. Raises Refused when the server breaks it off."""
         while True:
             try:
                 size, data = self._connection.get_copy_data(1)
@@ -94,6 +99,7 @@ class Line:
             except psycopg.Error as error:
                 raise _lost(error) from None
             if size < 0:
+                self._behind = self.result()
                 return
             yield memoryview(data)
 
