@@ -232,7 +232,7 @@ def test_an_answer_that_changed_twice_is_said(tmp_path: Path) -> None:
     assert said["bad"]["id"] == found.points[4].id
     assert said["monotone"] is True
     recover = f"backstay recover lost --point registry={said['good']['id']} --disaster"
-    assert said["next"][0].startswith(recover)
+    assert any(line.startswith(recover) for line in said["next"])
 
 
 def test_what_cannot_be_asked_is_refused_before_anything_is_restored(tmp_path: Path) -> None:
