@@ -4,7 +4,7 @@ import argparse
 import sys
 from importlib import import_module
 
-NAMES = ("archive", "first", "postgres", "scale", "sqlite", "vault", "wal-loss")
+NAMES = ("archive", "first", "pitr", "postgres", "scale", "sqlite", "vault", "wal-loss")
 
 
 def main() -> int:
@@ -18,6 +18,7 @@ def main() -> int:
     parser.add_argument("--only", action="append", default=[], help="vault: only main, delta, chain or s3; repeat")
     parser.add_argument("--chain", type=int, default=120, help="vault: how many incremental backups before a restore")
     parser.add_argument("--crashes", type=int, default=20, help="wal-loss: how often the server is killed")
+    parser.add_argument("--moments", type=int, default=10, help="pitr: how many moments on each version")
     words = parser.parse_args()
     import_module(words.name.replace("-", "_")).run(words.size, words.json, words)
     return 0

@@ -18,7 +18,7 @@ from backstay.adapters.objectstore import FolderStore
 from backstay.adapters.postgres.private import control_data
 from backstay.adapters.postgres.programs import find
 from backstay.adapters.postgres.site import Site, stop_server
-from backstay.errors import StoreUnreachable, Unreachable
+from backstay.errors import SourceUnsuitable, StoreUnreachable, Unreachable
 from backstay.facts import DidNot, Point, Succeeded
 from backstay.lsn import Lsn, lsn
 from backstay.plan import AtLsn, AtRestorePoint, AtTime, AtXid, Latest, Target, spell
@@ -283,3 +283,51 @@ def test_random_moments_have_exactly_the_rows_of_the_log_of_commits(written: Wri
     written.keep_log(vault)
     for seen in random_moments(written, vault, point, tmp_path, 3):
         assert seen.there == seen.wanted, seen.target
+
+
+def test_a_tablespace_that_was_made_meanwhile_is_never_made_again(written: Written, tmp_path: Path) -> None:
+    """Replaying `CREATE TABLESPACE` empties the folder that it had: on this very machine, the living server's."""
+    vault, spot = MemoryVault(), tmp_path / "space"
+    spot.mkdir(mode=0o700)
+    written.write(2)
+    point = written.take(vault)
+    written.write(3)
+    with written.server.connect() as db:
+        db.execute(f"CREATE TABLESPACE big LOCATION '{spot}'")  # pyright: ignore[reportCallIssue, reportArgumentType]
+        db.execute("CREATE TABLE there TABLESPACE big AS SELECT generate_series(1, 1000) n")
+    written.write(3)
+    written.keep_log(vault)
+    before = sorted(str(path) for path in spot.rglob("*"))
+
+    def rows_at(target: Target) -> object:
+        folder = empty(tmp_path / "sandbox")
+        try:
+            with written.keeper().sandbox(vault.open(point.id), folder, target=target, log=vault.wal) as there:
+                return there.ask("SELECT count(*) FROM beat")
+        finally:
+            folder.rmdir()
+
+    assert rows_at(Target(AtTime(written.commits[3].at))) == 4, "before it, a moment can be had"
+    for target in (Target(Latest()), Target(AtTime(written.commits[6].at))):
+        with pytest.raises(SourceUnsuitable, match="a tablespace was made at"):
+            rows_at(target)
+    assert sorted(str(path) for path in spot.rglob("*")) == before
+    with written.server.connect() as db:
+        assert db.execute("SELECT count(*) FROM there").fetchone() == (1000,)
+
+
+def test_a_target_on_the_boundary_of_a_segment(written: Written, tmp_path: Path) -> None:
+    vault = MemoryVault()
+    point = written.take(vault)
+    written.write(2)
+    with written.server.connect() as db:
+        db.execute("SELECT pg_switch_wal()")
+    written.write(2)
+    written.keep_log(vault)
+    boundary = Lsn(-(-written.commits[1].after // SEGMENT) * SEGMENT)
+    for target, rows in ((AtLsn(boundary, inclusive=False), 2), (AtLsn(Lsn(boundary - 8), inclusive=False), 2)):
+        folder = empty(tmp_path / "sandbox")
+        made = written.keeper().sandbox(vault.open(point.id), folder, target=Target(target), log=vault.wal)
+        with made as there:
+            assert there.ask("SELECT count(*) FROM beat") == rows, target
+        folder.rmdir()

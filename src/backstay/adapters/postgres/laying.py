@@ -174,7 +174,7 @@ def refuse_new_tablespaces(programs: Programs, data: Path, physical: Physical) -
     argv = (programs.path("pg_waldump"), "-p", str(data / "pg_wal"), "-t", str(physical.timeline), "-r", "Tablespace")
     try:
         said = run(
-            Command((*argv, "-s", physical.start_lsn, "-e", physical.stop_lsn, "-q"), _WALDUMP, keep_bytes=1 << 20)
+            Command((*argv, "-s", physical.start_lsn, "-e", physical.stop_lsn), _WALDUMP, keep_bytes=1 << 20)
         ).output
     except ToolFailed as error:
         raise Damaged("the WAL of this point cannot be read", detail=error.detail) from None

@@ -40,6 +40,8 @@ _LAST = re.compile(r"last completed transaction was at log time (\d{4}-\d\d-\d\d
 _STOPPED = re.compile(r"LOG:\s+recovery (stopping .*)$", re.MULTILINE)
 _EARLY = "recovery ended before configured recovery target was reached"
 _TOO_EARLY = "requested recovery stop point is before consistent recovery point"
+_ENDS = (b"error in WAL record at", b"could not find a valid record after")
+"""How pg_waldump says that the log ends, or that the last record goes on in a segment that is not there yet."""
 _TABLESPACE = re.compile(rb"lsn: ([0-9A-F]+/[0-9A-F]+).*CREATE")
 
 
@@ -257,31 +259,36 @@ class Replay:
             return
         scan = path.parent.parent / "scan"
         scan.mkdir(mode=0o700, exist_ok=True)
+        start, before = self._number(name) * self.segment_bytes, self._before
+        if before is not None and self._number(before.name) != self._number(name) - 1:
+            before.unlink(missing_ok=True)
+            before = None
+        if before is not None:
+            # pg_waldump follows one timeline: the segment before goes by its name too.
+            before = before.rename(scan / f"{name[:8]}{before.name[8:]}")
         here = scan / name
         here.unlink(missing_ok=True)
         here.hardlink_to(path)
-        start = self._number(name) * self.segment_bytes
-        if self._before is not None and self._number(self._before.name) == self._number(name) - 1:
-            # pg_waldump follows one timeline: the segment before goes by its name too.
-            self._before = self._before.rename(scan / f"{name[:8]}{self._before.name[8:]}")
-            start -= _LOOK_BACK
-        elif self._before is not None:
-            self._before.unlink(missing_ok=True)
-            self._before = None
-        found = self._new_tablespace(scan, name, start)
-        if self._before is not None:
-            self._before.unlink(missing_ok=True)
+        found = self._new_tablespace(scan, name, start - _LOOK_BACK) if before is not None else None
+        # A segment that was left early ends in nothing, and nothing is found from there on.
+        found = found or self._new_tablespace(scan, name, start)
+        if before is not None:
+            before.unlink(missing_ok=True)
         self._before = here
         if found is not None:
             self._cut_off(path, found)
 
     def _new_tablespace(self, scan: Path, name: str, start: int) -> Lsn | None:
+        """The first that is made from `start` on. Raises Damaged when that cannot be told."""
         end = (self._number(name) + 1) * self.segment_bytes
         where = ("-p", str(scan), "-t", str(int(name[:8], 16)), "-s", say_lsn(start), "-e", say_lsn(end))
-        argv = (self.programs.path("pg_waldump"), "-q", "-r", "Tablespace", *where)
-        # 1: where the log ends, or the record that begins last goes on in the next segment.
-        said = run(Command(argv, _WALDUMP, keep_bytes=1 << 20, accept=frozenset({0, 1}))).output
-        found = _TABLESPACE.search(said)
+        argv = (self.programs.path("pg_waldump"), "-r", "Tablespace", *where)
+        done = run(Command(argv, _WALDUMP, keep_bytes=1 << 20, accept=frozenset({0, 1})))
+        if done.status != 0 and not any(end in done.errors for end in _ENDS):
+            raise Damaged(
+                f"the segment {name} of the log cannot be read", detail=done.errors.decode("utf-8", "replace")
+            )
+        found = _TABLESPACE.search(done.output)
         return lsn(found[1].decode()) if found is not None else None
 
     def _cut_off(self, path: Path, place: Lsn) -> None:
