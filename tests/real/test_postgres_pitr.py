@@ -5,6 +5,7 @@ import signal
 import subprocess
 import sys
 from collections.abc import Callable, Iterator
+from dataclasses import replace
 from datetime import timedelta
 from pathlib import Path
 from textwrap import dedent
@@ -15,14 +16,15 @@ import pytest
 from backstay.adapters.clock import SystemClock
 from backstay.adapters.memory.vault import MemoryVault
 from backstay.adapters.objectstore import FolderStore
-from backstay.adapters.postgres.private import control_data
-from backstay.adapters.postgres.programs import find
+from backstay.adapters.postgres.private import PrivateServer, control_data
+from backstay.adapters.postgres.programs import find, ourselves
 from backstay.adapters.postgres.site import Site, stop_server
+from backstay.app.laying import Further, lay_down
 from backstay.errors import SourceUnsuitable, StoreUnreachable, Unreachable
 from backstay.facts import DidNot, Point, Succeeded
 from backstay.lsn import Lsn, lsn
 from backstay.plan import AtLsn, AtRestorePoint, AtTime, AtXid, Latest, Target, spell
-from backstay.ports import Vault, WalShelf
+from backstay.ports import Vault, WalShelf, unwatched
 from backstay.values import RunId, stamp
 from backstay.vault import new_key
 from fix_memory import acting
@@ -331,3 +333,28 @@ def test_a_target_on_the_boundary_of_a_segment(written: Written, tmp_path: Path)
         with made as there:
             assert there.ask("SELECT count(*) FROM beat") == rows, target
         folder.rmdir()
+
+
+def test_a_folder_gets_a_server_that_is_at_the_target(written: Written, tmp_path: Path) -> None:
+    vault = MemoryVault()
+    written.write(2)
+    point = written.take(vault)
+    written.write(6)
+    written.keep_log(vault)
+    target = Target(AtTime(written.commits[4].at))
+    further = Further(target, vault.wal, SystemClock())
+    with pytest.raises(Unreachable):
+        late = Target(AtTime(SystemClock().now() + timedelta(hours=1)))
+        lay_down(vault.open(point.id), tmp_path / "late", unwatched, None, replace(further, target=late))
+    assert not (tmp_path / "late").exists()
+    steps = lay_down(vault.open(point.id), tmp_path / "there", unwatched, None, further)
+    assert "on timeline 2" in steps[0]
+    data = tmp_path / "there" / "data"
+    assert not (data / "recovery.signal").exists(), "it has ended its recovery"
+    assert not (tmp_path / "there" / "spool").exists()
+    programs = find(int((data / "PG_VERSION").read_text()), named=written.server.bin_dir)
+    server = PrivateServer(programs, data, ourselves(), tmp_path / "log", SystemClock(), "backstay-test", "postgres")
+    with server:
+        server.start(timedelta(minutes=1))
+        with server.connect() as db:
+            assert db.execute("SELECT count(*) FROM beat").fetchone() == (5,)

@@ -82,7 +82,7 @@ def edit(shop: Shop, text: str = "more") -> None:
 
 
 def restored(shop: Shop, to: str, **asked: Any) -> dict[str, bytes]:
-    protecting.restore_to(shop.home(), "papers", shop.folder / to, asked.get("point"), unwatched)
+    protecting.restore_to(shop.home(), "papers", shop.folder / to, protecting.Which(asked.get("point")), unwatched)
     return {path.name: path.read_bytes() for path in sorted((shop.folder / to).rglob("*")) if path.is_file()}
 
 
@@ -453,7 +453,7 @@ def test_what_one_vault_has_lost_is_read_from_the_other_and_said_and_written_dow
     point = taken(back_up(ready)[0])
     _spoil(ready.folder / "local", "packs/papers/*")
     home = ready.home()
-    protecting.restore_to(home, "papers", ready.folder / "out", None, unwatched)
+    protecting.restore_to(home, "papers", ready.folder / "out", protecting.Which(), unwatched)
     assert (ready.folder / "out" / "ledger").read_bytes() == (ready.papers / "ledger").read_bytes()
     (said,) = reading.said(home)
     assert "local could not give all" in said

@@ -7,13 +7,13 @@ from typing import TYPE_CHECKING
 
 from backstay.app.estate import scratch
 from backstay.app.home import Home
-from backstay.app.protecting import find_point, newest_point
+from backstay.app.protecting import Which, chosen_point
 from backstay.app.reading import readable
 from backstay.errors import BackstayError, Damaged, NoSuchPoint, NotSupported, ObjectMissing, UnknownName, Usage
 from backstay.facts import Point
-from backstay.plan import PostgresSource, Template
+from backstay.plan import PostgresSource, Template, say_target
 from backstay.ports import PointReader, Progress, Vault
-from backstay.values import ComponentName, PointId, VaultName, listed, say_moment
+from backstay.values import ComponentName, VaultName, listed, say_moment
 from backstay.verbs.component import refute
 from backstay.verbs.routine import throw_away
 
@@ -34,7 +34,7 @@ class Out:
 @dataclass(frozen=True, slots=True)
 class Asked:
     component: str
-    point: str | None
+    which: Which
     database: str | None
     wanted: "Wanted"
     out: Out
@@ -56,7 +56,7 @@ def extract(home: Home, asked: Asked, progress: Progress) -> Extracted:
         raise Usage("say where it goes: --to FILE, or --into a reference like '${env:TARGET_URL}'")
     dsn = asked.out.into.render(home.secrets.value) if asked.out.into is not None else ""
     name = ComponentName(asked.component)
-    vault_name, point = newest_point(home, name) if asked.point is None else find_point(home, PointId(asked.point))
+    vault_name, point = chosen_point(home, name, asked.which)
     if point.component != name:
         raise NoSuchPoint(f"the point {point.id} is of {point.component}, not of {name}", detail="nothing was written")
     if point.way not in ("local", "stream", "logical"):
@@ -78,12 +78,16 @@ def _extract(home: Home, asked: Asked, vault: Vault, point: Point, dsn: str, pro
     from backstay.adapters.postgres.rescue.writing import Job
 
     place = PostgresPlace(dsn="", bin=_binaries(home, asked.component), scratch=scratch(home))
-    part = _part(vault.open(point.id), asked, scratch(home))
-    about = (f"point {point.id} of {point.component}, data until {say_moment(point.moment)}",)
+    target = asked.which.target
+    # Log that is replayed may touch any file of the server: then all of it is laid down.
+    part = _part(vault.open(point.id), asked, scratch(home)) if target is None else vault.open(point.id)
+    until = f"data until {say_moment(point.moment)}" if target is None else f"brought to {say_target(target)}"
+    about = (f"point {point.id} of {point.component}, {until}",)
+    log = vault.wal if target is not None else None
     # Only what is laid down needs room.
     with (
         throw_away(scratch(home), replace(point, size_bytes=_size(part))) as folder,
-        PostgresKeeper(place, home.clock).sandbox(part, folder, progress) as answers,
+        PostgresKeeper(place, home.clock).sandbox(part, folder, progress, target=target, log=log) as answers,
     ):
         assert isinstance(answers, PostgresAnswers), "a PostgreSQL sandbox"
         job = Job(answers, asked.wanted, place.bin, about, home.clock.stop.is_set, progress)

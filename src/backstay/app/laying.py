@@ -2,15 +2,17 @@
 
 import os
 import shutil
-from collections.abc import Generator
+from collections.abc import Callable, Generator
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 
 from backstay.durable import sync, write_durably
 from backstay.errors import DiskFull, TargetAlive, TargetNotEmpty
 from backstay.facts import Point
-from backstay.ports import PointReader, Progress
+from backstay.plan import Target
+from backstay.ports import Clock, PointReader, Progress, WalShelf, refuse_target
 from backstay.values import VaultName, listed, say_size
 from backstay.vault.over import others, remove
 
@@ -32,34 +34,59 @@ class Over:
     """Also remove what the point does not have."""
 
 
+@dataclass(frozen=True, slots=True)
+class Further:
+    """A restore that goes on over the log."""
+
+    target: Target
+    log: WalShelf
+    clock: Clock
+
+
 UNFINISHED = "backstay.unfinished"
 """In a folder over which a restore was begun, until it is done. (A data directory has no `pg_control` meanwhile.)"""
 _NOTE = b"A restore over this folder was begun and has not ended: half is old, half is new. Run it again.\n"
 
 
-def lay_down(reader: PointReader, to: Path, progress: Progress, over: Over | None = None) -> tuple[str, ...]:
-    """Write the point into the folder `to`; gives what to do next. Raises TargetNotEmpty, TargetAlive, DiskFull,
-    Damaged."""
+def lay_down(
+    reader: PointReader, to: Path, progress: Progress, over: Over | None = None, further: Further | None = None
+) -> tuple[str, ...]:
+    """Write the point into the folder `to`, and go on from there; gives what to do next. Raises TargetNotEmpty,
+    TargetAlive, DiskFull, Damaged, and Unreachable and ToolMissing where it cannot go on."""
     if over is None or not to.exists():
         _refuse_occupied(to, reader.point)
         _refuse_without_room(to, reader.point.size_bytes)
-        return _lay(reader, to, progress)
+        return _lay(reader, to, progress, further)
     _refuse_alive(to, reader.point)
     _refuse_in_use(to)
     if reader.point.way in ("local", "stream"):
         from backstay.adapters.postgres.plain import lay_down_data
 
-        return lay_down_data(reader, to, progress, over=True, removing=over.removing)
+        steps = partial(lay_down_data, reader, to, progress, over=True, removing=over.removing)
+        return steps() if further is None else _going_on(reader, to, further, steps)
+    refuse_target("a dump or a folder", further.target if further is not None else None)
     with _unfinished(to):
         return _lay_over(reader, to, progress, over)
 
 
-def _lay(reader: PointReader, to: Path, progress: Progress) -> tuple[str, ...]:
+def _going_on(reader: PointReader, to: Path, further: Further, lay: Callable[[], object]) -> tuple[str, ...]:
+    from backstay.adapters.postgres.plain import go_on, need_way
+
+    onward = need_way(reader, further.target, further.log)  # before anything is written
+    lay()
+    return go_on(onward, to, further.clock)
+
+
+def _lay(reader: PointReader, to: Path, progress: Progress, further: Further | None) -> tuple[str, ...]:
     match reader.point.way:
         case "local" | "stream":
             from backstay.adapters.postgres.plain import lay_down_data
 
-            return lay_down_data(reader, to, progress)
+            steps = partial(lay_down_data, reader, to, progress)
+            return steps() if further is None else _going_on(reader, to, further, steps)
+        case _ if further is not None:
+            refuse_target("a dump or a folder", further.target)
+            return ()
         case "logical":
             from backstay.adapters.postgres.plain import lay_down_dump
 

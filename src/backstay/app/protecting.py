@@ -15,7 +15,7 @@ from backstay.app import copying
 from backstay.app.driving import driver, new_run
 from backstay.app.estate import keeper_of, scratch, supported
 from backstay.app.home import Home
-from backstay.app.laying import Laid, Over, lay_down
+from backstay.app.laying import Further, Laid, Over, lay_down
 from backstay.app.marking import mark
 from backstay.app.reading import readable, surveyed
 from backstay.app.walls import refuse_swallowed
@@ -36,12 +36,14 @@ from backstay.errors import (
 )
 from backstay.facts import Point, PointTaken, Proof, ProofGiven, RoutineBegan, RoutineFailed
 from backstay.history import taken_order
-from backstay.plan import PRIMARY, Component, PostgresSource
+from backstay.plan import PRIMARY, Component, PostgresSource, Target, say_target
 from backstay.ports import Acting, Progress, Vault
 from backstay.processes import sweep
 from backstay.values import ComponentName, PointId, VaultName, count, listed
 from backstay.verbs.component import refute
+from backstay.verbs.leading import Led, lead
 from backstay.verbs.routine import Mark, Routine, look_taken, prove_point, take_point
+from backstay.verify import Candidates
 
 Screen = Callable[[str], AbstractContextManager[Progress]]
 """Told what begins; gives who watches its bytes until it has ended."""
@@ -231,18 +233,27 @@ def prove(
     names: Sequence[str],
     screen: Screen,
     *,
-    point: "str | AtRandom | None" = None,
+    point: "str | AtRandom | Which | None" = None,
     tier: Tier = "full",
     vault: str | None = None,
 ) -> list[Came]:
     """Prove the newest point of each component, from the nearest vault that has it; or from `vault`, the newest that is
     there; or the one `point` that was named; or a random one of the last days. The proof is kept beside the point in
-    every vault that has it."""
+    every vault that has it.
+
+    With a target (Which): the newest point that leads there, and the log from it on. That the moment can be reached is
+    what is proved then, and how it answers; nothing is said of the point, and nothing is kept."""
     home.adopt("backstay")
     sweep_leftovers(home)
     only = home.plan.vault(vault).name if vault is not None else None
     came: list[Came] = []
-    for found in _to_prove(home, names, point, only, tier):
+    target = point.target if isinstance(point, Which) else None
+    named = point.point if isinstance(point, Which) else point
+    if target is not None:
+        wanted = _to_lead(home, names, named if isinstance(named, str) else None, only, target)
+    else:
+        wanted = _to_prove(home, names, named, only, tier)
+    for found in wanted:
         match found:
             case _Nothing(component, why):
                 came.append(Came(component.name, only, why))
@@ -253,7 +264,7 @@ def prove(
                     marks.append(mark(home, point, why))
 
                 with screen(f"proving {component.name} from {name}") as progress:
-                    proving = _Proving(component, name, newest.id, tier, marking)
+                    proving = _Proving(component, name, newest.id, tier, marking, target)
                     result = _attempt(partial(_prove, home, proving, progress))
                 came.append(Came(component.name, name, result, marked=listed(marks), picked=picked))
                 copying.beside(home, component.name, name)
@@ -366,6 +377,43 @@ def _newest_in(home: Home, component: Component, vaults: Sequence[VaultName]) ->
     return [*([best] if best else []), *troubles]
 
 
+def _to_lead(
+    home: Home, names: Sequence[str], point: str | None, only: VaultName | None, target: Target
+) -> list["_Found | _Nothing"]:
+    """The newest point of each component that leads to the target, from a vault whose log does. Components without a
+    log are passed over, unless they were named."""
+    work: list[_Found | _Nothing] = []
+    for component in chosen(home, names):
+        if not names and not isinstance(component.source, PostgresSource):
+            continue
+        led, name, found = leading_point(home, component.name, target, point, only)
+        if found is None or name is None:
+            work.append(_Nothing(component, led.unreachable(component.name)))
+        else:
+            work.append(_Found(component, name, found))
+    if not work:
+        raise NotSupported(
+            f"nothing in the plan can be brought to {say_target(target)}", hint="only PostgreSQL has a log"
+        )
+    return work
+
+
+def leading_point(
+    home: Home, component: ComponentName, target: Target, point: str | None, only: VaultName | None = None
+) -> tuple[Led, VaultName | None, Point | None]:
+    """The newest point that leads to the target, and the vault over whose log; `point`: that one, or none."""
+    held: dict[PointId, tuple[VaultName, ...]] = {}
+    points: dict[PointId, Point] = {}
+    for name, there in surveyed(home, component):
+        for one in there:
+            if only in (None, name) and point in (None, one.id):
+                points[one.id] = one
+                held[one.id] = (*held.get(one.id, ()), name)
+    led = lead(Candidates(tuple(points.values()), held=held), target, partial(readable, home))
+    newest = max((points[id] for id in led.routes), key=taken_order, default=None)
+    return led, next(iter(led.routes[newest.id])) if newest is not None else None, newest
+
+
 @dataclass(frozen=True, slots=True)
 class _Proving:
     component: Component
@@ -373,10 +421,13 @@ class _Proving:
     point: PointId
     tier: Tier
     mark: Mark
+    target: Target | None = None
 
 
 def _prove(home: Home, what: _Proving, progress: Progress) -> Proof:
     routine = _routine(home, what.component, home.vault(what.vault), "proof", progress)
+    if what.target is not None:
+        return prove_point(replace(routine, target=what.target), what.point, scratch(home), what.tier)
     began = _began(home, routine, "proof", what.point)
 
     def act(acting: Acting, note: Note) -> ProofGiven:
@@ -421,12 +472,32 @@ def newest_point(home: Home, component: ComponentName) -> tuple[VaultName, Point
     return name, point
 
 
+@dataclass(frozen=True, slots=True)
+class Which:
+    """Which state of a component is laid down."""
+
+    point: str | None = None
+    """None: the newest; with a target the newest that leads there."""
+    target: Target | None = None
+
+
+def chosen_point(home: Home, component: ComponentName, which: Which) -> tuple[VaultName, Point]:
+    """The point, and the nearest vault that has it, or whose log leads on. Raises NoSuchPoint, Unreachable."""
+    if which.target is not None:
+        led, name, found = leading_point(home, component, which.target, which.point)
+        if found is None or name is None:
+            raise led.unreachable(component)
+        return name, found
+    return newest_point(home, component) if which.point is None else find_point(home, PointId(which.point))
+
+
 def restore_to(
-    home: Home, component: str, to: Path, point: str | None, progress: Progress, over: Over | None = None
+    home: Home, component: str, to: Path, which: Which, progress: Progress, over: Over | None = None
 ) -> Laid:
-    """Lay a point down in a folder of its own, or over what is there. Needs a vault and a key, no plan. Raises
-    TargetNotEmpty, TargetAlive, NoSuchPoint, DiskFull and what the vault raises."""
-    name, found = newest_point(home, ComponentName(component)) if point is None else find_point(home, PointId(point))
+    """Lay a point down in a folder of its own, or over what is there; with a target, replay its log there. Needs a
+    vault and a key, no plan. Raises TargetNotEmpty, TargetAlive, NoSuchPoint, Unreachable, DiskFull and what the vault
+    raises."""
+    name, found = chosen_point(home, ComponentName(component), which)
     if found.component != component:
         raise NoSuchPoint(
             f"the point {found.id} is of {found.component}, not of {component}",
@@ -435,7 +506,8 @@ def restore_to(
         )
     vault, began = readable(home, name), home.clock.now()
     try:
-        return Laid(found, name, lay_down(vault.open(found.id), to.absolute(), progress, over))
+        further = None if which.target is None else Further(which.target, vault.wal, home.clock)
+        return Laid(found, name, lay_down(vault.open(found.id), to.absolute(), progress, over, further))
     except (Damaged, ObjectMissing) as error:
         refute(vault, found, error, (began, home.clock.now()))
         raise

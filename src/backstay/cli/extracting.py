@@ -8,6 +8,8 @@ from typing import TYPE_CHECKING, Annotated
 
 from cyclopts import Parameter
 
+from backstay.cli.options import Which
+
 if TYPE_CHECKING:
     from backstay.app.extracting import Asked, Extracted
     from backstay.cli.printing import Page
@@ -56,9 +58,10 @@ class HowWords:
 WHOLE = HowWords()
 
 
-def asked(component: str, to: Path | None, point: str | None, how: HowWords) -> "Asked":
+def asked(component: str, to: Path | None, which: Which, how: HowWords) -> "Asked":
     """Raises Usage."""
     from backstay.adapters.postgres.rescue import Wanted
+    from backstay.app import protecting
     from backstay.app.extracting import Asked, Out
     from backstay.errors import Usage
     from backstay.plan import Template
@@ -74,7 +77,9 @@ def asked(component: str, to: Path | None, point: str | None, how: HowWords) -> 
         into = reference(how.into)
     wanted = Wanted(how.table, how.where, how.with_references, how.with_dependents)
     assert into is None or isinstance(into, Template), "a reference"
-    return Asked(component, point, how.database, wanted, Out(to, into, how.schema))
+    return Asked(
+        component, protecting.Which(which.point, which.target()), how.database, wanted, Out(to, into, how.schema)
+    )
 
 
 def reference(text: str) -> "object":

@@ -66,7 +66,7 @@ class Until:
     """Leave out what lies exactly at --at, --lsn or --xid."""
 
     timeline: int | None = None
-    """Follow this timeline. Default: the newest that the log knows of."""
+    """Follow this timeline. Default: for --at the one that was lived then, else the newest that the log knows of."""
 
     def target(self) -> "Target | None":
         """Raises Usage."""
@@ -99,6 +99,15 @@ class Until:
         return target
 
 
+@Parameter(name="*")
+@dataclass(frozen=True)
+class Which(Until):
+    """Which state of a component."""
+
+    point: str | None = None
+    """Start from this point. Default: the newest; with a target the newest that leads there."""
+
+
 _KINDS = {
     "--at": "AtTime",
     "--lsn": "AtLsn",
@@ -107,3 +116,4 @@ _KINDS = {
     "--latest": "Latest",
 }
 OWN_END = Until()
+NEWEST = Which()

@@ -10,13 +10,14 @@ from cyclopts import App, Parameter
 
 from backstay.cli import extracting
 from backstay.cli.extracting import WHOLE, HowWords
-from backstay.cli.options import HERE, Common, VaultAddress
+from backstay.cli.options import HERE, NEWEST, Common, VaultAddress, Which
 
 if TYPE_CHECKING:
     from datetime import timedelta
 
     from backstay.app.home import Home
     from backstay.app.protecting import Came, Tier
+    from backstay.app.protecting import Which as Asked
     from backstay.app.telling import PointRow
     from backstay.cli.printing import Page
     from backstay.facts import Proof
@@ -195,7 +196,7 @@ PLAIN = ProofWords()
 
 def verify(
     *components: str,
-    point: str | None = None,
+    which: Which = NEWEST,
     tier: Literal["bytes", "sample", "full"] = "full",
     vault: str | None = None,
     words: ProofWords = PLAIN,
@@ -207,6 +208,9 @@ def verify(
 
     With --from, a backup that another program holds is restored by that program, and asked the same.
 
+    With --at, --lsn, --xid, --restore-point or --latest: prove that this can be reached, from the newest point that
+    leads there, over the log that is kept.
+
     Exits with 34 when a point is refuted, 35 when something could not be checked.
 
     Example: `backstay verify database`
@@ -215,8 +219,6 @@ def verify(
     ----------
     components
         Names of components of the plan. Default: all of them.
-    point
-        Prove this point instead of the newest.
     tier
         `bytes` reads every byte, `sample` restores and looks at a part, `full` at everything.
     vault
@@ -225,18 +227,19 @@ def verify(
     from backstay.app import protecting
     from backstay.cli.printing import Page
 
-    _refuse_odd(words, point)
+    asked = protecting.Which(which.point, which.target())
+    _refuse_odd(words, asked)
     page = Page(common)
     home = page.home()
-    held = words.from_ or _is_held(point)
+    held = words.from_ or _is_held(which.point)
     came = (
-        [_prove_existing(page, home, components, words.from_, point, tier)]
+        [_prove_existing(page, home, components, words.from_, which.point, tier)]
         if held
         else protecting.prove(
             home,
             components,
             lambda title: work_screen(page, home.clock.elapsed, title),
-            point=protecting.AtRandom(words.random) if words.random is not None else point,
+            point=protecting.AtRandom(words.random) if words.random is not None else asked,
             tier=tier,
             vault=vault,
         )
@@ -248,11 +251,13 @@ def verify(
     _fail_if_any(came)
 
 
-def _refuse_odd(words: ProofWords, point: str | None) -> None:
+def _refuse_odd(words: ProofWords, asked: "Asked") -> None:
     from backstay.errors import Usage
 
-    if words.random is not None and point is not None:
+    if words.random is not None and asked.point is not None:
         raise Usage("--random and --point exclude each other", detail="nothing was proven")
+    if asked.target is not None and (words.random is not None or words.from_ or _is_held(asked.point)):
+        raise Usage("a moment is reached from a point of a vault", detail="leave out --random and --from")
     if words.random is not None and words.random < 1:
         raise Usage("--random is a number of days", detail=f"{words.random} was given", hint="like --random 30")
 
@@ -290,7 +295,7 @@ def restore(
     component: str,
     *,
     to: Path | None = None,
-    point: str | None = None,
+    which: Which = NEWEST,
     how: HowWords = WHOLE,
     vault: VaultAddress = None,
     common: Common = HERE,
@@ -303,6 +308,9 @@ def restore(
     With --table, --database or --where, a part of a PostgreSQL point: it is restored into a sandbox, as far as needed,
     and the part is written to a file, or into a new schema of another server. Nothing that is there is overwritten.
 
+    With --at, --lsn, --xid, --restore-point or --latest, a PostgreSQL server goes on from there over the log that is
+    kept, and ends where you said: PostgreSQL of its version has to be installed here.
+
     Example: `backstay restore database --to /srv/restored --vault ./vault --key ./backstay.key`
 
     Parameters
@@ -312,8 +320,6 @@ def restore(
     to
         An empty folder, or one that does not exist yet; with --delta, any folder that nobody uses. A part of a point
         goes into a file, which must not exist yet.
-    point
-        This point. Default: the newest.
     vault
         A vault by its address, without a plan: a folder, s3://…, gs://… or az://….
     """
@@ -325,7 +331,7 @@ def restore(
 
     page = Page(common, vault)
     if how.part:
-        return extracting.say(page, extracting.take(page, extracting.asked(component, to, point, how), work_screen))
+        return extracting.say(page, extracting.take(page, extracting.asked(component, to, which, how), work_screen))
     if to is None:
         raise Usage("say where to: --to FOLDER", detail="nothing was written")
     if how.remove and not how.delta:
@@ -333,7 +339,8 @@ def restore(
     home = page.home()
     with work_screen(page, home.clock.elapsed, f"restoring {component}") as progress:
         told = Over(how.remove) if how.delta else None
-        laid = protecting.restore_to(home, component, to, point, progress, told)
+        asked = protecting.Which(which.point, which.target())
+        laid = protecting.restore_to(home, component, to, asked, progress, told)
     p = laid.point
     page.say(f"✔ {p.component} as of {local(p.moment)} UTC ({p.newest_source}) is in {to}")
     page.say(f"  {count(p.files, 'file')}, {say_size(p.size_bytes)}, from point {p.id} in {laid.vault}")

@@ -15,9 +15,9 @@ from functools import partial
 from pathlib import Path
 from typing import Literal, TypeVar
 
-from backstay.errors import AccessDenied, BackstayError, Cancelled, DiskFull, SourceDown, TimedOut
+from backstay.errors import AccessDenied, BackstayError, Cancelled, DiskFull, SourceDown, TimedOut, Unreachable
 from backstay.facts import CheckResult, Point, PointTaken, Proof, Refuted, RoutineBegan, RoutineFailed, Rung, Verdict
-from backstay.plan import Check, Component, Objectives
+from backstay.plan import Check, Component, Objectives, Target
 from backstay.ports import (
     Addressed,
     Answer,
@@ -62,6 +62,9 @@ class Routine:
     """The plan's smoke checks, by name."""
     stop: Callable[[], bool] = never
     """True as soon as it must end: it then raises Cancelled between two entries, two pieces, or two questions."""
+    target: Target | None = None
+    """A proof goes on from the point to here, over the log of the vault, and is kept nowhere. None: the point itself is
+    proved."""
 
 
 # ── taking ───────────────────────────────────────────────────────────────────────────────────────
@@ -131,8 +134,8 @@ def prove_point(routine: Routine, id: PointId, scratch: Path, tier: Tier = "full
     """Restore the point below the folder `scratch`, ask it everything, judge, and seal the proof beside the point.
 
     `bytes` only reads every byte. What goes wrong with the point, or with looking at it, is in the proof; raises
-    NoSuchPoint, Damaged for a point whose own record cannot be read, Cancelled, and what the vault raises when the
-    proof cannot be kept.
+    NoSuchPoint, Damaged for a point whose own record cannot be read, Cancelled, Unreachable where the log does not lead
+    to the target, and what the vault raises when the proof cannot be kept.
     """
     clock = routine.clock
     reader = routine.vault.open(id)
@@ -143,6 +146,8 @@ def prove_point(routine: Routine, id: PointId, scratch: Path, tier: Tier = "full
     try:
         with edge(f"proving {id}"):
             _look(limited, reader, scratch, tier, seen, last)
+    except Unreachable:
+        raise  # that log is missing says nothing about the point
     except BackstayError as error:
         if over():
             stopped = _too_long(routine)
@@ -167,6 +172,8 @@ def prove_point(routine: Routine, id: PointId, scratch: Path, tier: Tier = "full
         error=stopped,
     )
     proof = replace(judge(tried, routine.component, routine.objectives, last), plan=routine.plan)
+    if routine.target is not None:
+        return proof  # of a moment, which may well be a bad one: kept beside the point, it would speak of the point
     if stopped is None and tier != "bytes":
         suspected = suspect(reader.point, routine.component.prove, seen.counts, seen.canaries, last)
         proof = replace(proof, checks=(*proof.checks, *suspected.checks), canaries=suspected.canaries)
@@ -232,7 +239,9 @@ def _in_a_sandbox(
 ) -> None:
     with throw_away(scratch, reader.point, routine.component.prove.limits.disk_bytes) as folder:
         started = routine.clock.elapsed()
-        with routine.keeper.sandbox(reader, folder, routine.progress) as answers:
+        log = routine.vault.wal if routine.target is not None else None
+        made = routine.keeper.sandbox(reader, folder, routine.progress, target=routine.target, log=log)
+        with made as answers:
             seen.restore_took = routine.clock.elapsed() - started
             seen.inspected += answers.inspect(tier)
             heed(routine.stop)

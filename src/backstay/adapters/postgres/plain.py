@@ -1,15 +1,23 @@
 """A point as files in a folder, for `backstay restore --to`: what remains when there is only a vault and a key."""
 
 import shlex
+from datetime import timedelta
 from pathlib import Path
 
 from backstay.adapters.postgres.laying import LAID, Ground, Physical, end_the_cluster, lay, room
+from backstay.adapters.postgres.private import PrivateServer, need_server
+from backstay.adapters.postgres.programs import find, owner_of
+from backstay.adapters.postgres.replay import Onward, Replay
+from backstay.adapters.postgres.sandbox import look
 from backstay.durable import sync
-from backstay.errors import TargetNotEmpty
-from backstay.ports import PointReader, Progress, Stored, unwatched
-from backstay.values import count, listed
+from backstay.errors import PointRefuted, TargetNotEmpty
+from backstay.lsn import lsn
+from backstay.plan import Target
+from backstay.ports import Clock, PointReader, Progress, Stored, WalShelf, unwatched
+from backstay.values import count, listed, say_moment
 from backstay.vault.over import others, remove
 
+_REPLAY = timedelta(hours=12)
 _RECOVERY = """
 # Added by Backstay. Recovery to the end of the backup, then a timeline of its own. This server keeps no archive and
 # follows no other: change that only when it has taken the place of the old one.
@@ -62,6 +70,49 @@ def lay_down_data(
         f"next, with the programs of PostgreSQL {physical.major}, as a user that is not root and owns {to}:",
         f'pg_ctl -D {quoted} -l {shlex.quote(str(to / "log"))} -o "-p 5433" -w start',
         "it recovers by itself, to the end of the backup; do not remove backup_label before that",
+    )
+
+
+def need_way(reader: PointReader, target: Target, log: WalShelf) -> Replay:
+    """Raises Unreachable, and ToolMissing where the server is not installed: only it can replay."""
+    physical = Physical.of(reader.point)
+    programs = find(physical.major)
+    need_server(programs)
+    return Onward(target, log).replay(reader, physical, programs)
+
+
+def go_on(replay: Replay, to: Path, clock: Clock) -> tuple[str, ...]:
+    """Bring what lies in `to/data` to its target on a private socket, stop it there in order; gives what to do next.
+    Raises Unreachable, PointRefuted, and what the vault raises: then the folder is no cluster that could be used."""
+    data, physical = to / "data", replay.physical
+    owner = owner_of(data)
+    settings = {"max_replication_slots": physical.about.get("max_replication_slots", "10")}
+    # The settings that were written for a recovery without log would end it before the target.
+    server = PrivateServer(
+        replay.programs,
+        data,
+        owner,
+        to / "recovery.log",
+        clock,
+        f"backstay-{to.name}"[:60],
+        physical.superuser,
+        settings,
+    )
+    with server:
+        with replay.feeding(to / "spool", owner, server, durable=True) as spool:
+            seen = replay.bring_up(server, spool, _REPLAY)
+        looked = look(server, physical, timedelta())
+        if looked.still_recovering or looked.timeline <= replay.route.timeline:
+            raise PointRefuted(f"recovery has not ended: the server is on timeline {looked.timeline}")
+        replay.judge(lsn(looked.reached))
+    for left in ("backup_label.old", "tablespace_map.old", "postmaster.opts"):
+        (data / left).unlink(missing_ok=True)
+    quoted = shlex.quote(str(data))
+    last = f", the last commit of {say_moment(seen.newest)}" if seen.newest is not None else ""
+    return (
+        f"it has gone on {replay.route.say()}{last}, and has ended there, on timeline {looked.timeline}",
+        f"next, with the programs of PostgreSQL {physical.major}, as a user that is not root and owns {to}:",
+        f'pg_ctl -D {quoted} -l {shlex.quote(str(to / "log"))} -o "-p 5433" -w start',
     )
 
 
