@@ -3,12 +3,18 @@
 from dataclasses import replace
 from datetime import datetime, timedelta
 
+import pytest
+
+from backstay.adapters.memory.store import MemoryStore
 from backstay.adapters.memory.vault import MemoryVault
-from backstay.app.leading import leads
+from backstay.app.leading import leads, log_of
+from backstay.errors import Damaged
 from backstay.facts import LogKept, Point
 from backstay.lsn import say_lsn
 from backstay.values import VaultName
+from backstay.vault import names
 from fix_story import NOW, point
+from fix_vault import new_vault
 from fix_wal import SYSTEM, piece
 
 STOP = 0x100_2000
@@ -69,3 +75,16 @@ def test_a_point_of_another_kind_has_no_log() -> None:
     vault = MemoryVault()
     keep(vault, STOP, 100, at(2))
     assert leads(vault.wal, [point(NOW)], []) == {}
+
+
+def test_a_damaged_history_is_no_reason_to_know_nothing_of_anything_else() -> None:
+    vault, one = new_vault(MemoryStore()), a_point()
+    vault.wal.keep(piece(STOP, 100))
+    vault.wal.keep_history(SYSTEM, 2, b"1\t0/1002000\tno recovery target specified\n")
+    assert set(leads(vault.wal, [one], [])) == {one.id}
+    assert isinstance(vault.store, MemoryStore)
+    objects, key = vault.store.objects, names.history(SYSTEM, 2)
+    objects[key] = objects[key][:-1] + bytes([objects[key][-1] ^ 1])
+    assert leads(vault.wal, [one], []) == {}
+    with pytest.raises(Damaged, match="history"):
+        log_of(vault.wal, SYSTEM)

@@ -17,7 +17,9 @@ def leads(shelf: WalShelf, points: Iterable[Point], rested: Iterable[LogKept]) -
     """For each physical point from which log leads on without a gap: the moment of the newest data, by the server's
     clock. A point that no log follows is not in it.
 
-    A listing for each cluster, and the head of one object for each stretch without a gap. Raises what the store does.
+    A listing for each cluster, and the head of one object for each stretch without a gap. Where a history of a cluster
+    is damaged, its log leads nowhere: `wal status` and `vault check` name it, and everything else goes on without.
+    Raises StoreUnreachable, AccessDenied.
     """
     found: dict[PointId, datetime] = {}
     by_system: dict[int, list[Base]] = {}
@@ -25,7 +27,11 @@ def leads(shelf: WalShelf, points: Iterable[Point], rested: Iterable[LogKept]) -
         if (base := base_of(point)) is not None:
             by_system.setdefault(base.system, []).append(base)
     for system, bases in by_system.items():
-        if (log := log_of(shelf, system)) is None:
+        try:
+            log = log_of(shelf, system)
+        except (Damaged, ObjectMissing, WrongKey):
+            continue
+        if log is None:
             continue
         for base in bases:
             if moments := list(_moments(log, base, rested)):
