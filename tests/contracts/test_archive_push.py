@@ -297,6 +297,11 @@ def test_an_address_that_cannot_be_had_is_said(tmp_path: Path) -> None:
         service(tmp_path / ("x" * 120)).listen()
     with pytest.raises(AccessDenied, match="cannot listen at"):
         service(Path("/proc/backstay.sock")).listen()
+    plan = tmp_path / "backstay.yaml"
+    plan.write_text("components: {}")
+    with pytest.raises(AccessDenied, match="cannot listen at"):
+        service(plan).listen()
+    assert plan.read_text() == "components: {}", "a slip in --socket deletes nothing"
 
 
 # ── names ────────────────────────────────────────────────────────────────────────────────────────

@@ -7,6 +7,8 @@ from pathlib import Path
 
 import pytest
 
+from backstay.adapters.postgres.archiving import Cluster
+from backstay.app import archiving
 from backstay.facts import GapAcknowledged, Point
 from backstay.lsn import say_lsn
 from backstay.ports import Sealing
@@ -144,3 +146,31 @@ def test_the_age_of_the_newest_log_is_held_against_the_rpo(shop: Shop) -> None:
     keep(shop, 2 * M, 4 * M)  # its last byte was sent in the past, as the twin has it
     assert "and the RPO allows" in typed(shop, "wal", "status").stdout
     assert datetime.now(UTC) - datetime(2026, 11, 22, tzinfo=UTC) > timedelta(days=1)
+
+
+def test_a_damaged_history_is_named_and_everything_else_goes_on(shop: Shop) -> None:
+    take(shop, 2 * M + 100)
+    keep(shop, 2 * M, 3 * M)
+    shop.home().vault(LOCAL).wal.keep_history(SYSTEM, 2, b"1\t0/300000\tno recovery target specified\n")
+    (file,) = shop.folder.rglob("history")
+    content = file.read_bytes()
+    file.chmod(0o600)
+    file.write_bytes(content[:-1] + bytes([content[-1] ^ 1]))
+    ended = typed(shop, "wal", "status")
+    assert (ended.returncode, "00000002/history" in ended.stdout + ended.stderr) == (24, True)
+    ended = typed(shop, "status")
+    assert (ended.returncode, "what local has of the log is not known" in ended.stdout) == (65, True)
+    assert typed(shop, "retain", "--dry-run").returncode == 0
+
+
+def test_a_partial_segment_goes_where_its_history_is(shop: Shop, tmp_path: Path) -> None:
+    """It was archived while the first vault was away: the server must not wait until somebody copies it."""
+    home = shop.home()
+    home.vault(FAR).wal.keep_history(SYSTEM, 2, b"1\t0/280000\tno recovery target specified\n")
+    file = tmp_path / "segment"
+    file.write_bytes(piece(2 * M, M).data)
+    shelves = archiving.Shelves(home, home.plan.component("database"), Cluster(SYSTEM, M, 16))
+    with file.open("rb") as opened:
+        shelves.keep("000000010000000000000002.partial", opened.fileno())
+    assert shelves.took == FAR
+    assert [(one.start, one.end) for one in home.vault(FAR).wal.stretches(SYSTEM)] == [(2 * M, 0x280000)]

@@ -118,12 +118,13 @@ class Shelves:
     took: VaultName | None = None
 
     def keep(self, name: str, file: int) -> str:
-        """Raises WalConflict and SourceUnsuitable, which no other vault mends; else the first vault's reason."""
+        """Raises WalConflict, which no other vault mends; else the first vault's reason. A history may be in another
+        one alone, and with it how much of a `.partial` is valid."""
         first: BackstayError | None = None
         for vault in self.home.plan.vaults_of(self.component):
             try:
                 said = self._archive(vault).keep(name, file)
-            except (WalConflict, SourceUnsuitable):
+            except WalConflict:
                 raise
             except BackstayError as error:
                 self.opened.pop(vault, None)

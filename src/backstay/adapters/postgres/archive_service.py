@@ -8,8 +8,10 @@ found when it is sent again.
 """
 
 import array
+import errno
 import os
 import socket
+import stat
 import struct
 import threading
 from collections.abc import Callable
@@ -56,6 +58,8 @@ class Service:
         self._listening = line = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
         try:
             with suppress(FileNotFoundError):
+                if not stat.S_ISSOCK(self.address.lstat().st_mode):
+                    raise FileExistsError(errno.EEXIST, "something else than a socket lies there")
                 self.address.unlink()  # of a service that was killed
             before = os.umask(0o177)
             try:
