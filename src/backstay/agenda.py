@@ -111,7 +111,7 @@ def _proof(plan: Plan, component: Component, history: History, now: datetime) ->
     newest, proofs = max(points, key=taken_order), history.proofs_of(component.name)
     if _rests(component.name, "proof", history, now):
         return
-    last = max((proof.began for proof in proofs), default=None)
+    last = max((proof.began for proof in proofs if not _ahead(proof.began, now)), default=None)
     if last is None:
         yield Job(Work.VERIFY, component.name, newest.ended, "no point of it was ever proven")
         return
@@ -138,10 +138,15 @@ def _retention(history: History, now: datetime) -> Iterator[Job]:
 
 def _rests(component: ComponentName, what: str, history: History, now: datetime) -> bool:
     """After a failure: a minute, then five, then fifteen, then an hour."""
-    failures = list(_failures(component, what, history))
+    failures = [at for at in _failures(component, what, history) if not _ahead(at, now)]
     if not failures:
         return False
     return now < max(failures) + REST[min(len(failures), len(REST)) - 1]
+
+
+def _ahead(moment: datetime, now: datetime) -> bool:
+    """Written by a clock that has been set back since: it puts nothing off, else nothing would be due until then."""
+    return moment > now + protect.CLOCK_TOLERANCE
 
 
 def _failures(component: ComponentName, what: str, history: History) -> Iterable[datetime]:

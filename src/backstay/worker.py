@@ -7,7 +7,7 @@ not too many run at all. Deleting its database loses nothing: what is due is off
 
 A workflow's id is the job's name and a number, `verify database#17`. It is put in by `reject`, so of two services that
 offer the same job one wins; the next number is free only when the one before has ended. No state is kept in steps, and
-nothing is pickled. What a process left that has ended (`gone` knows by evidence) is cancelled, and then offered anew.
+nothing is pickled. What a process left that has ended (`gone` knows) is cancelled, and then offered anew.
 """
 
 import logging
@@ -17,6 +17,7 @@ from collections.abc import Callable, Iterable
 from contextlib import closing, suppress
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, cast
 
@@ -36,6 +37,8 @@ _AGAIN = timedelta(minutes=1)
 """The same job does not begin more often: one that fails at once would else run in circles."""
 _RETAIN_AGAIN = timedelta(hours=1)
 _FORGET = timedelta(days=7)
+_AHEAD = timedelta(minutes=1)
+"""A moment that is later than this was written by a clock that has been set back since."""
 _OPEN = ("ENQUEUED", "PENDING", "DELAYED")
 STOPPED = 130
 """What a job that was told to stop ends with: it goes on as soon as anybody can."""
@@ -149,10 +152,12 @@ class JobQueue:
         ]  # fmt: skip
 
     def forget(self, now: datetime) -> None:
-        """Drop what ended a week ago: the journal has what is worth remembering."""
-        before = (now - _FORGET).astimezone(UTC).isoformat()
-        old = self._dbos.list_workflows(completed_before=before, load_input=False, load_output=False, limit=1000)
-        self._dbos.delete_workflows([one.workflow_id for one in old if one.status not in _OPEN])
+        """Drop what ended a week ago: the journal has what is worth remembering. And what ended while the clock was
+        ahead: it would be the newest of its job, and just over, until that moment comes again."""
+        before, after = (now - _FORGET).astimezone(UTC).isoformat(), (now + _AHEAD).astimezone(UTC).isoformat()
+        ended = partial(self._dbos.list_workflows, load_input=False, load_output=False, limit=1000)
+        for found in (ended(completed_before=before), ended(completed_after=after), ended(start_time=after)):
+            self._dbos.delete_workflows([one.workflow_id for one in found if one.status not in _OPEN])
 
 
 def _is_enough(job: Job, output: Any, ended: datetime, now: datetime) -> bool:

@@ -149,6 +149,20 @@ def test_two_services_and_a_lost_queue_do_nothing_twice(home: Home) -> None:
     assert sorted(begun) == ["backup orders", "retain", "retain", "verify orders"]
 
 
+def test_what_a_queue_remembers_of_a_clock_that_was_ahead_stops_nothing(home: Home) -> None:
+    service = home.serve()
+    for job in ("backup orders", "verify orders", "retain"):
+        home.ended(job)
+    service.send_signal(signal.SIGTERM)
+    assert service.wait(READY_SECONDS) == 0
+    year = 365 * 86_400_000
+    with closing(sqlite3.connect(home.folder / ".backstay" / "queue.sqlite")) as db, db:
+        for column in ("created_at", "updated_at", "completed_at"):
+            db.execute(f"UPDATE workflow_status SET {column} = {column} + {year}")
+    home.serve()
+    home.ended("retain", 2)
+
+
 def test_what_a_job_says_and_why_it_failed_is_in_the_log_and_the_others_go_on(home: Home) -> None:
     (home.folder / "orders.db").rename(home.folder / "away.db")
     home.serve()

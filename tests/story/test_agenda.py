@@ -95,6 +95,15 @@ def test_failures_before_the_last_point_are_forgotten() -> None:
     assert due("08:01", facts=failed("backup", "01:00", "01:10", "01:30")) == ["backup database"]
 
 
+def test_what_a_clock_that_was_ahead_wrote_down_puts_nothing_off() -> None:
+    ahead = "2027-11-22 08:00"
+    assert due("08:00", facts=failed("backup", ahead)) == ["backup database"]
+    assert due("2026-11-23 01:00", points=(NEWEST,), facts=failed("proof", ahead), proofs=()) == [
+        "backup database", "verify database",
+    ]  # fmt: skip
+    assert due("2026-11-23 03:00", proofs=(PROVEN, proof(NEWEST, at(ahead)))) == ["backup database", "verify database"]
+
+
 # ── runs ─────────────────────────────────────────────────────────────────────────────────────────
 
 ASKS = Step(Approve("Open to traffic?", (PersonName("cto"),)), id=StepId("1.1-approve"), name="approve")

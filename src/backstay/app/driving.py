@@ -65,28 +65,49 @@ class Roll:
     def has_ended(self, name: str) -> bool:
         """Evidence that the driver of that name has ended, with everything that it started: what it started was killed
         by wardens at that moment, or holds the lock of its target until it ends. False: not known."""
+        return self._is_held(name) is False
+
+    def is_here(self, name: str) -> bool:
+        """Whether the process of that name lives, and writes into this very folder. For what never leaves the folder:
+        who is not here has ended, however long ago, or is of a folder that this one is a copy of."""
+        return self._is_held(name) is True
+
+    def _is_held(self, name: str) -> bool | None:
+        """None: there is no such file, or it is not the one that was meant."""
         token, _, inode = [*name.split("/"), "", "", ""][2].partition(".")
         if not re.fullmatch("[0-9a-f]{16}", token):
-            return False
+            return None
         try:
             handle = os.open(self._folder / token, os.O_RDWR | os.O_CLOEXEC | os.O_NOFOLLOW)
         except OSError:
-            return False
+            return None
         try:
-            if str(os.fstat(handle).st_ino) != inode:
-                return False
-            fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except OSError:
-            return False
+            return _is_locked(handle) if str(os.fstat(handle).st_ino) == inode else None
         finally:
             os.close(handle)
-        return True
 
     def _forget_old(self) -> None:
-        """No lease lasts as long as that."""
+        """No lease lasts as long as that; but a service does, and its file stays."""
         for path in self._folder.iterdir():
             if time.time() - path.stat().st_mtime > LONGEST_MEMORY.total_seconds():
-                path.unlink(missing_ok=True)
+                try:
+                    handle = os.open(path, os.O_RDWR | os.O_CLOEXEC | os.O_NOFOLLOW)
+                except OSError:
+                    continue  # somebody else forgot it, or it is none of ours
+                try:
+                    if not _is_locked(handle):
+                        path.unlink(missing_ok=True)
+                finally:
+                    os.close(handle)
+
+
+def _is_locked(handle: int) -> bool:
+    """By somebody else's handle."""
+    try:
+        fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except OSError:
+        return True
+    return False
 
 
 def driver(

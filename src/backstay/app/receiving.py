@@ -1,8 +1,8 @@
 """The receiver of one component: which server and slot, which vaults, and what is known of it from outside.
 
 What is kept, the vaults say. Beside it a small file in the state folder says how the receiver stood when it last knew
-something (`wal status` reads it), and a fact is written when there was nothing to keep for a while: a server that rests
-writes no log, and its newest data would seem to grow old.
+something (for people and gauges: we never read it), and a fact is written when there was nothing to keep for a while: a
+server that rests writes no log, and its newest data would seem to grow old.
 """
 
 import json

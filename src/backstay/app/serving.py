@@ -104,7 +104,8 @@ class Service:
     def _look(self, queue: JobQueue, tends: bool) -> None:
         """Trouble with one look is told once, and the next one comes: a vault that is away comes back."""
         now = self._clock.now()
-        for name in queue.release(self._roll.has_ended):
+        queue.forget(now)
+        for name in queue.release(lambda worker: not self._roll.is_here(worker)):
             self._say(name, "left", "the process that did it has ended; it is offered again")
         try:
             jobs = self.due(now) if tends else []
@@ -116,7 +117,6 @@ class Service:
         self._troubles.clear()
         for job in queue.offer(jobs, now):
             self._say(job.name, "queued", job.because)
-        queue.forget(now)
 
     def due(self, now: datetime) -> list[Job]:
         """Read anew each time: the plan may have been edited."""
@@ -134,7 +134,8 @@ class Service:
     def _follow(self, plan: Plan) -> None:
         """The log of every component with `wal: continuous` is followed by a process that lasts."""
         for name, component in plan.components.items():
-            if component.protect.wal and name not in self._following:
+            known = self._following.get(name)
+            if component.protect.wal and (known is None or not known.is_alive()):
                 thread = threading.Thread(target=self._keep_following, args=(name,), name=f"follows {name}")
                 self._following[name] = thread
                 thread.start()

@@ -19,6 +19,8 @@ from typing import IO
 from backstay.errors import ToolFailed
 
 _GLANCE_S = 0.2
+_LONGEST_LINE = 4096
+"""Bytes; what is longer comes as several."""
 
 
 def apart(
@@ -68,8 +70,10 @@ def _end(process: "subprocess.Popen[bytes]", grace: timedelta) -> None:
 
 
 def _read(pipe: IO[bytes], say: Callable[[str], None]) -> None:
-    with suppress(OSError, ValueError):
-        for line in pipe:
-            text = "".join(c for c in line[:4096].decode("utf-8", "replace") if c.isprintable()).strip()
-            if text:
-                say(text)
+    """To the end, whatever becomes of what is said: once the pipe is full, its writer would stand still."""
+    with suppress(OSError, ValueError), pipe:
+        while line := pipe.readline(_LONGEST_LINE):
+            text = "".join(c for c in line.decode("utf-8", "replace") if c.isprintable()).strip()
+            with suppress(OSError, ValueError):  # nobody reads it any more, or its encoding has no such letter
+                if text:
+                    say(text)
