@@ -473,3 +473,18 @@ def test_that_nothing_is_missing_is_noted_while_a_server_rests_and_not_while_it_
     telling.rest()
     assert len(noted()) == 2
     assert [type(one) for one in heard] == [Kept, Kept]
+
+
+def test_a_slot_that_somebody_else_needs_is_never_dropped(make_postgres: MakePostgres) -> None:
+    """A logical one, named by a slip in --slot: its subscriber would have to begin anew."""
+    server, kept = make_postgres(17, conf={**SAFE, "wal_level": "logical"}), vault()
+    with server.connect() as connection:
+        connection.execute("SELECT pg_create_logical_replication_slot('orders', 'pgoutput')")
+    with following(server, kept, slot="orders") as found:
+        until(lambda: bool(found.errors), "it is refused")
+    assert isinstance(found.errors[0], SourceUnsuitable)
+    assert "orders is no physical one" in found.errors[0].message
+    with server.connect() as connection:
+        assert connection.execute("SELECT slot_name, slot_type FROM pg_replication_slots").fetchall() == [
+            ("orders", "logical")
+        ]

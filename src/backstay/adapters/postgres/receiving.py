@@ -350,6 +350,18 @@ class Receiver:
                     detail=refused.said,
                     hint="the role needs REPLICATION, and max_replication_slots has to allow one more",
                 ) from None
+            self._refuse_logical()
+
+    def _refuse_logical(self) -> None:
+        """Before it is asked to send, which it refuses with the words for one that is lost, and those are dropped."""
+        with session(self._dsn) as connection:
+            found = rows(connection, "SELECT slot_type FROM pg_replication_slots WHERE slot_name = %s", self._slot)
+        if found and found[0][0] != "physical":
+            raise SourceUnsuitable(
+                f"the replication slot {self._slot} is no physical one",
+                detail="a subscriber follows the server with it; it was left as it is",
+                hint="name another slot with --slot: it is made where there is none",
+            )
 
     def _slot_begins(self, cluster: Cluster) -> Lsn:
         """From the start of a segment on, so that no segment is there in part."""
