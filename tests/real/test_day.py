@@ -189,7 +189,7 @@ def marker(estate: Estate) -> str:
 MOMENTS: dict[str, Callable[[Estate], bool]] = {
     "its folder is there": lambda estate: bool(beside(estate)),
     "some bytes are in it": lambda estate: bytes_in(beside(estate)) > 1_000_000,
-    "all bytes are in it": lambda estate: marker(estate) in ("laid", "recovered"),
+    "all bytes are in it": lambda estate: marker(estate) in ("laid", "replayed", "recovered"),
     "its server replays": lambda estate: any((folder / "postmaster.pid").exists() for folder in beside(estate)),
     "it has the old one's name": lambda estate: marker(estate) == "swapped",
     "its server is up": lambda estate: marker(estate) == "started",

@@ -20,7 +20,7 @@ from backstay.adapters.postgres.private import PrivateServer, control_data
 from backstay.adapters.postgres.programs import find, ourselves
 from backstay.adapters.postgres.site import Site, stop_server
 from backstay.app.laying import Further, lay_down
-from backstay.errors import SourceUnsuitable, StoreUnreachable, Unreachable
+from backstay.errors import PointRefuted, SourceUnsuitable, StoreUnreachable, Unreachable
 from backstay.facts import DidNot, Point, Succeeded
 from backstay.lsn import Lsn, lsn
 from backstay.plan import AtLsn, AtRestorePoint, AtTime, AtXid, Latest, Target, spell
@@ -224,6 +224,37 @@ def test_a_vault_that_is_cut_off_meanwhile_promotes_nothing(written: Written) ->
     assert isinstance(keeper.restore(vault.open(point.id), by, target=target, log=vault.wal), Succeeded)
     assert rows_of(written) == written.rows(15)
     assert not list(written.server.data.parent.glob("*.spool"))
+
+
+class Torn:
+    """A shelf whose log is zeros from `torn` on, up to the end of that segment."""
+
+    def __init__(self, within: WalShelf, torn: Lsn) -> None:
+        self._within, self._from, self._to = within, torn, Lsn(-(-torn // SEGMENT) * SEGMENT)
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._within, name)
+
+    def read(self, system: int, timeline: int, start: Lsn, end: Lsn) -> Iterator[bytes]:
+        at = start
+        for piece in self._within.read(system, timeline, start, end):
+            first, last = (min(max(place - at, 0), len(piece)) for place in (self._from, self._to))
+            yield piece[:first] + bytes(last - first) + piece[last:]
+            at = Lsn(at + len(piece))
+
+
+def test_a_replay_that_ended_too_early_is_refuted_again_when_it_is_tried_again(written: Written) -> None:
+    """The server has ended its recovery by then, and comes up without another word."""
+    vault = MemoryVault()
+    point = many_segments(written, vault)
+    keeper, target = written.keeper(), Target(Latest())
+    keeper.preserve(acting())
+    torn = cast(WalShelf, Torn(vault.wal, Lsn(written.commits[4].after)))
+    for epoch in (1, 2):
+        with pytest.raises(PointRefuted, match="replay ended at"):
+            keeper.restore(vault.open(point.id), acting(epoch=epoch), target=target, log=torn)
+    assert isinstance(keeper.restore(vault.open(point.id), acting(epoch=3), target=target, log=vault.wal), Succeeded)
+    assert rows_of(written) == written.rows(len(written.commits))
 
 
 _DRIVER = """

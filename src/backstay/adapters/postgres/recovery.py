@@ -224,6 +224,11 @@ class Recovery:
         """Bring it up on a private socket, see that everything is there, stop it in order."""
         # Done again after a crash, it may find recovery ended already: then nothing is replayed but its own end.
         first = (self.beside / "recovery.signal").exists()
+        if not first and not self.marker.reached("replayed"):
+            # It ended where it was refuted, or where nobody looked: a second start would not tell.
+            self._mark("laying")
+            self._lay()
+            first = True
         settings = {
             "recovery_target_timeline": str(self.physical.timeline),
             "max_replication_slots": self.physical.about.get("max_replication_slots", "10"),
@@ -239,6 +244,7 @@ class Recovery:
                 ended = self._bring_up(server, first)
                 seen = look(server, self.physical, self.clock.elapsed() - began)
                 self._judge(seen, first)
+                self._mark("replayed")
                 newest = self._newest(server, ended)
         except DiskFull:
             self._give_room_back()
@@ -273,14 +279,12 @@ class Recovery:
             server.start(self.place.start_within)
             return None
         if not first:
-            # It reached the target in an earlier life, or it would not have ended.
+            # It was seen to have reached the target in an earlier life.
             server.start(self.place.start_within)
             return self.replay.seen(server.text())
         spool = self.beside.with_name(f"{self.beside.name}.spool")
         with self.replay.feeding(spool, self.starting.owner(), server, durable=True) as feed:
-            seen = self.replay.bring_up(server, feed, self.place.start_within)
-        self.reached("replayed")
-        return seen
+            return self.replay.bring_up(server, feed, self.place.start_within)
 
     def _judge(self, seen: Recovered, first: bool) -> None:
         if seen.still_recovering or (first and lsn(seen.reached) < lsn(self.physical.stop_lsn)):

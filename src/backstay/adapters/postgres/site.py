@@ -28,7 +28,7 @@ LOCK_WAIT = timedelta(seconds=30)
 _GLANCE = timedelta(milliseconds=50)
 _AFTER_SIGNAL = timedelta(seconds=5)
 
-STAGES = ("none", "preserved", "laying", "laid", "recovered", "swapped", "started")
+STAGES = ("none", "preserved", "laying", "laid", "replayed", "recovered", "swapped", "started")
 """In their order."""
 
 
