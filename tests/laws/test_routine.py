@@ -269,6 +269,7 @@ def test_rows_are_compared_with_an_older_point_that_was_not_refuted(system: Syst
     assert last_proof([good, newer], second.point) == newer
     assert last_proof([good, newer], first.point) == good
     assert last_proof([good, refuted], second.point) == good
+    assert last_proof([good, newer], second.point, {second.point.id}) == good, "what was lost in it would not be missed"
     assert last_proof([], first.point) is None
 
 

@@ -73,6 +73,29 @@ def test_rows_lost_between_proofs_mark_the_point_and_it_is_passed_over(tmp_path:
     assert [[mark["kind"] for mark in point["marks"]] for point in listed] == [[], ["suspicious"]]
 
 
+def test_what_is_suspicious_is_no_measure_for_the_next(tmp_path: Path) -> None:
+    """Else the rows would be gone for one night, and the point of the next night be chosen by itself."""
+    registry = make_registry(tmp_path)
+    fill(registry, 400)
+    good = registry.take()
+    prove(registry)
+    registry.write("DELETE FROM tenants WHERE id > 300")
+    less = registry.take()
+    prove(registry)
+    registry.write("INSERT INTO tenants (name) VALUES ('one more')")
+    next_night = registry.take()
+    prove(registry)
+    assert marks(registry).keys() == {less.id, next_night.id}
+    assert chosen(registry).point.id == good.id
+    # A person says that it was right: that is the measure from now on.
+    for point in (less, next_night):
+        assert typed(registry, "release", point.id, "--by", "me", "--reason", "the trial ended").returncode == 0
+    third = registry.take()
+    prove(registry)
+    assert marks(registry) == {}
+    assert chosen(registry).point.id == third.id
+
+
 def test_a_person_takes_the_mark_back_with_a_name_and_a_reason(tmp_path: Path) -> None:
     registry = make_registry(tmp_path)
     fill(registry, 400)

@@ -1,5 +1,6 @@
 """Marking a point suspicious by itself: a hold that a proof places, and only a person takes back."""
 
+from collections.abc import Iterable
 from contextlib import suppress
 from functools import partial
 from operator import eq
@@ -8,9 +9,15 @@ from backstay.app.home import Home
 from backstay.app.noting import note
 from backstay.errors import AccessDenied, StoreUnreachable
 from backstay.facts import Hold, HoldPlaced, Point
-from backstay.values import digest_of
+from backstay.history import active_holds
+from backstay.values import PointId, digest_of
 
 PROVER = "backstay verify"
+
+
+def suspicious_points(holds: Iterable[Hold]) -> frozenset[PointId]:
+    """Those of which the mark is in force."""
+    return frozenset(hold.point for hold in active_holds(holds) if hold.kind == "suspicious")
 
 
 def mark(home: Home, point: Point, why: str) -> str:

@@ -16,7 +16,7 @@ from backstay.app.driving import driver, new_run
 from backstay.app.estate import keeper_of, scratch, supported
 from backstay.app.home import Home
 from backstay.app.laying import Further, Laid, Over, lay_down
-from backstay.app.marking import mark
+from backstay.app.marking import mark, suspicious_points
 from backstay.app.reading import readable, surveyed
 from backstay.app.walls import refuse_swallowed
 from backstay.engine.routine import Note
@@ -431,7 +431,8 @@ def _prove(home: Home, what: _Proving, progress: Progress) -> Proof:
     began = _began(home, routine, "proof", what.point)
 
     def act(acting: Acting, note: Note) -> ProofGiven:
-        stoppable = replace(routine, stop=acting.stop)
+        marked = suspicious_points(home.history(what.component.name).holds)
+        stoppable = replace(routine, stop=acting.stop, suspicious=marked)
         return ProofGiven(routine.run, prove_point(stoppable, what.point, scratch(home), what.tier, what.mark))
 
     def look(open_one: RoutineBegan) -> RoutineFailed:

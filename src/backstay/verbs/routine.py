@@ -7,7 +7,7 @@ half a point. A proof is what was seen when the point was restored into a throw-
 
 import errno
 import shutil
-from collections.abc import Callable, Generator, Mapping
+from collections.abc import Callable, Collection, Generator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
 from datetime import datetime, timedelta
@@ -60,6 +60,8 @@ class Routine:
     """The folder of the plan: its files and its programs are found from there."""
     smoke: Mapping[str, Check] = field(default_factory=dict[str, Check])
     """The plan's smoke checks, by name."""
+    suspicious: Collection[PointId] = ()
+    """Points that are marked, and that nobody has cleared: a proof of one is no measure for another."""
     stop: Callable[[], bool] = never
     """True as soon as it must end: it then raises Cancelled between two entries, two pieces, or two questions."""
     target: Target | None = None
@@ -141,7 +143,7 @@ def prove_point(routine: Routine, id: PointId, scratch: Path, tier: Tier = "full
     reader = routine.vault.open(id)
     seen, stopped = _Seen(), None
     began, over = clock.now(), _limit(routine)
-    last = last_proof(routine.vault.proofs(), reader.point)
+    last = last_proof(routine.vault.proofs(), reader.point, routine.suspicious)
     limited = replace(routine, stop=lambda: routine.stop() or over())
     try:
         with edge(f"proving {id}"):
@@ -183,16 +185,18 @@ def prove_point(routine: Routine, id: PointId, scratch: Path, tier: Tier = "full
     return proof
 
 
-def last_proof(proofs: list[Proof], point: Point) -> Proof | None:
+def last_proof(proofs: list[Proof], point: Point, suspicious: Collection[PointId] = ()) -> Proof | None:
     """What the rows of `point` are compared with: the newest proof, of this point or an older one, that has counts and
-    did not refute it. A newer point may rightly have far more rows; a refuted one must not become the measure. Ids sort
-    by the second, and no further: of two points of one second, the one that was proved last is the older."""
+    did not refute it. A newer point may rightly have far more rows; a refuted one must not become the measure, nor one
+    that is suspicious: what it has lost would be missed by nobody from the next point on. Ids sort by the second, and
+    no further: of two points of one second, the one that was proved last is the older."""
     fit = [
         proof
         for proof in proofs
         if proof.component == point.component
         and proof.point[:_SECOND] <= point.id[:_SECOND]
         and proof.counts
+        and proof.point not in suspicious
         and not isinstance(content(proof), Refuted)
     ]
     return max(fit, key=lambda proof: (proof.point[:_SECOND], proof.ended), default=None)
