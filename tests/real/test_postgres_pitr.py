@@ -16,6 +16,7 @@ import pytest
 from backstay.adapters.clock import SystemClock
 from backstay.adapters.memory.vault import MemoryVault
 from backstay.adapters.objectstore import FolderStore
+from backstay.adapters.postgres import PostgresKeeper
 from backstay.adapters.postgres.private import PrivateServer, control_data
 from backstay.adapters.postgres.programs import find, ourselves
 from backstay.adapters.postgres.site import Site, stop_server
@@ -71,6 +72,25 @@ def test_a_sandbox_shows_every_kind_of_target(written: Written, tmp_path: Path) 
             assert there.ask("SELECT count(*) FROM beat") == rows, target
         assert list(folder.iterdir()) == []
         folder.rmdir()
+
+
+def test_what_a_server_brings_neither_delays_a_replay_nor_hides_damage(written: Written, tmp_path: Path) -> None:
+    """A standby that lags on purpose would let a recovery wait as long; PostgreSQL applies that to any archive
+    recovery."""
+    vault, passes = MemoryVault(), ("zero_damaged_pages", "ignore_checksum_failure", "ignore_invalid_pages")
+    with (written.server.data / "postgresql.conf").open("a") as file:
+        file.write("\nrecovery_min_apply_delay = '1h'\n" + "".join(f"{name} = on\n" for name in passes))
+    point = written.take(vault)
+    written.write(5)
+    written.keep_log(vault)
+    target = Target(AtTime(written.commits[3].at))
+    place = replace(written.place(), start_within=timedelta(minutes=1))
+    made = PostgresKeeper(place, SystemClock()).sandbox(
+        vault.open(point.id), empty(tmp_path / "sandbox"), target=target, log=vault.wal
+    )
+    with made as there:
+        assert there.ask("SELECT count(*) FROM beat") == 4
+        assert [there.ask(f"SELECT current_setting('{name}')") for name in passes] == ["off"] * 3
 
 
 def recover(written: Written, vault: MemoryVault, point: Point, target: Target, run: str) -> Succeeded:

@@ -2,8 +2,9 @@
 
 It listens on a Unix socket in a folder of ours (0700) and nowhere else. Whatever configuration the data directory
 brings is overruled on the command line, the strongest place there is (manual, "Setting Parameters"): no archive, no
-subscriptions, no standby's connection, no preloaded library (schedulers live there), no earlier recovery target, a name
-of its own. In a sandbox it has no network either (a network namespace), where the kernel lets us.
+subscriptions, no standby's connection, no preloaded library (schedulers live there), no earlier recovery target, no
+delay (of a standby: it holds for a replay to a target too), nothing that passes over damage, a name of its own. In a
+sandbox it has no network either (a network namespace), where the kernel lets us.
 
 Recovery. All WAL that the point needs is in its own `pg_wal`; there is no archive. `restore_command = false` says so
 truthfully: exit status 1 is "proved absent" (see pitfalls 24 and 26 in docs/explanation/postgres.md), so the server
@@ -69,6 +70,7 @@ ISOLATED: Mapping[str, str] = {
     "recovery_target_time": "",
     "recovery_target_lsn": "",
     "recovery_target_xid": "",
+    "recovery_min_apply_delay": "0",
     "hot_standby": "off",
     "wal_level": "replica",
     "ssl": "off",
@@ -82,6 +84,9 @@ ISOLATED: Mapping[str, str] = {
     "log_checkpoints": "off",
     "lc_messages": "C",
     "external_pid_file": "",
+    "zero_damaged_pages": "off",
+    "ignore_checksum_failure": "off",
+    "ignore_invalid_pages": "off",
     "autovacuum": "off",
     "restart_after_crash": "off",
     "huge_pages": "off",
