@@ -293,6 +293,18 @@ def test_a_script_can_run_no_program(postgres: Server, shop: str, tmp_path: Path
     assert found["R04"].startswith("failed: ")
 
 
+def test_a_file_of_roles_can_run_no_program(postgres: Server, shop: str, tmp_path: Path) -> None:
+    """Its own commands, which a new pg_dumpall writes, are taken out; of others psql gets none."""
+    mark = tmp_path / "owned"
+    path = dump(postgres, shop, tmp_path / "dump", "-Fc")
+    roles = tmp_path / "roles.sql"
+    hostile = f"SELECT 1 \\g |touch {mark}\n\\! touch {mark}\n\\unrestrict key\n\\o {mark}\n"
+    roles.write_text(f"\\restrict key\n{hostile}CREATE ROLE somebody;\n\\unrestrict key\n\\! touch {mark}\n")
+    found = proved(postgres, shop, path, empty(tmp_path / "a"), roles)
+    assert not mark.exists()
+    assert found["R04"].startswith("failed: ")
+
+
 def test_missing_roles_and_extensions_and_versions_are_told_apart(postgres: Server, shop: str, tmp_path: Path) -> None:
     with postgres.connect(shop) as db:
         db.execute("CREATE ROLE owner_of_orders")

@@ -13,6 +13,7 @@ from psycopg import errors
 from psycopg.sql import SQL, Composed, Identifier, Literal
 
 from backstay.adapters.postgres.programs import Programs
+from backstay.adapters.postgres.restricted import restricted
 from backstay.adapters.postgres.session import Connection, first_line, rows
 from backstay.adapters.postgres.tools import Lines
 from backstay.adapters.postgres.words import Line, Meaning, classified, reason
@@ -104,10 +105,11 @@ class Rebuild:
         return run(Command(argv, _WITHIN, keep_bytes=16 << 20)).text
 
     def roles(self, sql: bytes, dbname: str) -> list[Line]:
-        """All of them, with psql: on a server that is ours alone."""
+        """All of them, with psql: on a server that is ours alone. Raises NotSupported, see `restricted`."""
         said = Lines(_MOST_LINES)
         argv = (self.programs.path("psql"), "-X", "-q", "-w", "-v", "ON_ERROR_STOP=0", "-d", dbname, "-f", "-")
-        run(Command(argv, _WITHIN, env=self.env, secrets=self.secrets), stdin=sql, stderr=said.add)
+        text = restricted(self.programs, sql)
+        run(Command(argv, _WITHIN, env=self.env, secrets=self.secrets), stdin=text, stderr=said.add)
         return [line for line in classified(said.all()) if line.meaning is not Meaning.HARMLESS]
 
 

@@ -12,18 +12,18 @@ to its end first: pg_dump's last line says that it is complete.
 import gzip
 import io
 import re
-import secrets
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import IO, cast
 
 from backstay.adapters.postgres.programs import Programs
+from backstay.adapters.postgres.restricted import ITS_OWN, need_restricted, restriction
 from backstay.adapters.postgres.tools import Lines
 from backstay.adapters.postgres.words import Line, Meaning, classified, reason
-from backstay.errors import Cancelled, NotSupported, ToolFailed
+from backstay.errors import Cancelled, ToolFailed
 from backstay.ports import Progress
-from backstay.processes import Command, run, start
+from backstay.processes import Command, start
 from backstay.values import count
 
 GZIP, ZSTD = b"\x1f\x8b", b"\x28\xb5\x2f\xfd"
@@ -32,15 +32,12 @@ _COPY = re.compile(rb"COPY .* FROM stdin;\s*\Z")
 _CONNECT = re.compile(
     rb"""\\connect\s+(?:-reuse-previous=on\s+"dbname='(?P<words>(?:[^'\\]|\\.)*)'"|"(?P<quoted>(?:[^"]|"")+)"|(?P<bare>\S+))"""
 )
-_OURS = re.compile(rb"\\(?:un)?restrict\s")
 _DROP = re.compile(rb"DROP |ALTER .* DROP ")
 _VERSION = re.compile(rb"-- Dumped (?P<what>from database|by pg_dump) version (?P<major>\d+)")
 _MADE = re.compile(rb"CREATE (?:UNLOGGED )?(TABLE|VIEW|MATERIALIZED VIEW|SEQUENCE|FOREIGN TABLE) ")
 _KINDS = {b"TABLE": "tables", b"VIEW": "views", b"MATERIALIZED VIEW": "materialized views", b"SEQUENCE": "sequences",
           b"FOREIGN TABLE": "foreign tables"}  # fmt: skip
 _AT_LINE = re.compile(r"psql:<stdin>:(\d+): ERROR: .*does not exist")
-_RESTRICTED_SINCE = {13: 22, 14: 19, 15: 14, 16: 10, 17: 6}
-"""The first minor release of each version whose psql knows `\\restrict`."""
 _MOST_LINES = 2000
 
 
@@ -189,7 +186,7 @@ class Playing:
         return [line for line in classified(kept) if line.meaning is not Meaning.HARMLESS]
 
     def _part(self, reading: Iterator[tuple[bytes, bool]]) -> Iterator[bytes]:
-        yield f"\\restrict {secrets.token_hex(16)}\n".encode()
+        yield restriction()
         number, copying = 1, False
         for line, whole in reading:
             if self.stop():
@@ -198,7 +195,7 @@ class Playing:
                 if (name := connected(line)) is not None:
                     self._next = name
                     return
-                line = b"\n" if _OURS.match(line) else line
+                line = b"\n" if ITS_OWN.match(line) else line
             elif whole and copying:
                 copying = line.rstrip(b"\r\n") != b"\\."
             elif whole and line.startswith(b"COPY "):
@@ -212,19 +209,6 @@ class Playing:
         """`--clean` drops what a new database does not have yet."""
         found = _AT_LINE.match(line)
         return found is not None and int(found[1]) in self._expected
-
-
-def need_restricted(programs: Programs) -> None:
-    """Raises NotSupported where psql would run whatever command a script names."""
-    said = run(Command((programs.path("psql"), "--version"), None)).text
-    found = re.search(r"(\d+)\.(\d+)", said)
-    major, minor = (int(found[1]), int(found[2])) if found else (0, 0)
-    if minor < _RESTRICTED_SINCE.get(major, 0 if major > 17 else 1 << 30):
-        raise NotSupported(
-            f"the psql of PostgreSQL {major}.{minor} would run any program that a script names",
-            detail=f"`\\restrict` came with {major}.{_RESTRICTED_SINCE.get(major, '?')}",
-            hint=f"install the newest release of version {major}",
-        )
 
 
 def missing(listed: Mapping[str, int], here: Mapping[str, int]) -> list[str]:
