@@ -77,6 +77,11 @@ def test_what_is_to_be_replayed_is_counted() -> None:
     assert led(Target(Latest(), 1)).log_bytes == 6 * SEGMENT
 
 
+def test_everything_that_ends_at_a_gap_says_so() -> None:
+    assert "that ends at a gap" in led(Target(Latest(), 1), kept(ONE[0], *ONE[2:])).say()
+    assert "gap" not in led(Target(Latest(), 1)).say()
+
+
 def test_sure_is_only_what_somebody_said() -> None:
     assert led(Target(AtTime(at(59)))).sure
     assert not led(Target(AtTime(at(59))), kept(*ONE, dated=False)).sure

@@ -277,6 +277,15 @@ def test_a_replay_that_ended_too_early_is_refuted_again_when_it_is_tried_again(w
     assert rows_of(written) == written.rows(len(written.commits))
 
 
+def test_a_folder_that_ended_at_the_wrong_place_is_no_cluster(written: Written, tmp_path: Path) -> None:
+    vault, there = MemoryVault(), tmp_path / "there"
+    point = many_segments(written, vault)
+    further = Further(Target(Latest()), cast(WalShelf, Torn(vault.wal, Lsn(written.commits[4].after))), SystemClock())
+    with pytest.raises(PointRefuted, match="replay ended at"):
+        lay_down(vault.open(point.id), there, unwatched, further=further)
+    assert not (there / "data/global/pg_control").exists()
+
+
 _DRIVER = """
     import os, signal, sys
     from pathlib import Path

@@ -13,7 +13,7 @@ from backstay.adapters.postgres.layout import LiveFile, left_out
 from backstay.adapters.postgres.logical_recovery import Names
 from backstay.adapters.postgres.rebuild import missing_roles
 from backstay.adapters.postgres.session import environment, parse
-from backstay.adapters.postgres.source import options_of
+from backstay.adapters.postgres.source import options_of, read_words, stored_words
 from backstay.adapters.postgres.words import Meaning, classified, of_an_error, reason
 from backstay.errors import (
     AccessDenied,
@@ -320,6 +320,17 @@ def test_a_server_is_started_again_as_it_was() -> None:
     words = ["/usr/lib/postgresql/15/bin/postgres", "-D", "/data", "-p", "5433", "-c", "config_file=/etc/pg.conf"]
     assert options_of(words) == ["-p", "5433", "-c", "config_file=/etc/pg.conf"]
     assert options_of(["postgres", "-D/data", "--data-directory=/data"]) == []
+
+
+@pytest.mark.parametrize(
+    "words",
+    [("-c", "primary_conninfo=password=s3cret"), ("-cprimary_conninfo=password=s3cret",),
+     ("--primary-conninfo=password=s3cret",), ("-c", "PRIMARY_CONNINFO = password=s3cret"),
+     ("-c", "ssl_passphrase_command=echo s3cret")],
+)  # fmt: skip
+def test_a_secret_that_a_server_was_started_with_is_not_kept(words: tuple[str, ...]) -> None:
+    kept = stored_words(("postgres", "-c", "port=5433", *words, "-c", "fsync=on"))
+    assert read_words(kept) == ["postgres", "-c", "port=5433", "-c", "fsync=on"]
 
 
 @given(st.text(min_size=1, max_size=63), st.text(alphabet="abcdef0123456789-", min_size=1, max_size=60))

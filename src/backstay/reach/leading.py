@@ -44,7 +44,10 @@ class Route:
         """`to 2026-11-28 02:00:00 UTC over 1.2 GB of log on timeline 3`."""
         size = say_size(self.log_bytes) if self.log_bytes else "no log"
         sure = "" if self.sure else "; whether it is in there, only replaying can tell"
-        return f"to {say_target(self.target)} over {size} of log on timeline {self.timeline}{sure}"
+        # Behind a gap may lie much: who asks for everything has to hear it.
+        early = isinstance(self.target.until, Latest) and self.reach.stopped is not None
+        gap = f"; that ends at a gap, {self.reach.stopped}: what is kept behind it is NOT in it" if early else ""
+        return f"to {say_target(self.target)} over {size} of log on timeline {self.timeline}{sure}{gap}"
 
 
 @dataclass(frozen=True, slots=True)

@@ -1,6 +1,8 @@
 """A point as files in a folder, for `backstay restore --to`: what remains when there is only a vault and a key."""
 
 import shlex
+from collections.abc import Generator
+from contextlib import contextmanager
 from datetime import timedelta
 from pathlib import Path
 
@@ -98,7 +100,7 @@ def go_on(replay: Replay, to: Path, clock: Clock) -> tuple[str, ...]:
         physical.superuser,
         settings,
     )
-    with server:
+    with _whole_or_none(data), server:
         with replay.feeding(to / "spool", owner, server, durable=True) as spool:
             seen = replay.bring_up(server, spool, _REPLAY)
         looked = look(server, physical, timedelta())
@@ -114,6 +116,16 @@ def go_on(replay: Replay, to: Path, clock: Clock) -> tuple[str, ...]:
         f"next, with the programs of PostgreSQL {physical.major}, as a user that is not root and owns {to}:",
         f'pg_ctl -D {quoted} -l {shlex.quote(str(to / "log"))} -o "-p 5433" -w start',
     )
+
+
+@contextmanager
+def _whole_or_none(data: Path) -> Generator[None]:
+    """What ended its recovery at the wrong place starts like any other: without `pg_control` it does not."""
+    try:
+        yield
+    except BaseException:
+        end_the_cluster(data)
+        raise
 
 
 def _clear(reader: PointReader, ground: Ground, *, removing: bool) -> None:

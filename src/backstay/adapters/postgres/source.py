@@ -2,6 +2,7 @@
 
 import json
 import os
+import re
 import shlex
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -266,8 +267,19 @@ def options_of(words: tuple[str, ...] | list[str]) -> list[str]:
     return kept
 
 
+_SECRET = re.compile(r"(?:-c\s*|--)?(?:primary[-_]conninfo|ssl[-_]passphrase[-_]command)\s*=", re.IGNORECASE)
+"""Settings that may have a password in them. A restored server follows nobody: it misses none of them."""
+
+
 def stored_words(words: tuple[str, ...]) -> str:
-    return json.dumps(list(words), separators=(",", ":"))
+    """As a point and its facts keep them: without what may be a secret."""
+    kept: list[str] = []
+    for word in words:
+        if not _SECRET.match(word):
+            kept.append(word)
+        elif kept and kept[-1] in ("-c", "--"):
+            kept.pop()
+    return json.dumps(kept, separators=(",", ":"))
 
 
 def read_words(text: str) -> list[str]:
