@@ -11,7 +11,16 @@ from dataclasses import dataclass, field
 from datetime import timedelta
 from typing import Protocol
 
-from backstay.errors import AccessDenied, BackstayError, Damaged, DiskFull, StoreUnreachable, TimedOut, VaultMissing
+from backstay.errors import (
+    AccessDenied,
+    BackstayError,
+    Damaged,
+    DiskFull,
+    StoreUnreachable,
+    TimedOut,
+    VaultMissing,
+    WrongKey,
+)
 from backstay.lsn import Lsn
 from backstay.ports import Clock, Piece
 from backstay.reach import Left, Stretch
@@ -20,7 +29,7 @@ from backstay.values import VaultName, say_span
 ASIDE = timedelta(seconds=60)
 """So long a vault that did not take a piece is left alone, while another one takes them."""
 _LONGEST_PAUSE_S = 15.0
-AWAY = (AccessDenied, Damaged, DiskFull, StoreUnreachable, TimedOut, VaultMissing)
+AWAY = (AccessDenied, Damaged, DiskFull, StoreUnreachable, TimedOut, VaultMissing, WrongKey)
 """What a vault can meet, and be well again later."""
 
 
@@ -64,15 +73,16 @@ class Shelves:
     _aside: dict[VaultName, tuple[timedelta, str]] = field(default_factory=dict[VaultName, tuple[timedelta, str]])
 
     def keep(self, piece: Piece) -> Taken:
-        """Until one vault has it. Raises WalConflict, WrongKey; and what the first vault met, when we were stopped and
-        none took it."""
+        """Until one vault has it. Raises WalConflict; WrongKey, where none believes us, for waiting mends nothing; and
+        what the first vault met, when we were stopped and none took it."""
         tries = 0
         while True:
             taken, errors = self._try(piece)
             if taken:
                 lacking = {name: why for name, (_, why) in self._aside.items()}
                 return Taken(piece, tuple(name for name in self.shelves if name in taken), lacking)
-            if self.stopped():
+            hopeless = len(errors) == len(self.shelves) and all(isinstance(one, WrongKey) for one in errors)
+            if hopeless or self.stopped():
                 raise errors[0]
             tries += 1
             length = timedelta(seconds=min(_LONGEST_PAUSE_S, 2.0**tries) * random.uniform(0.5, 1.0))
