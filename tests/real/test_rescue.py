@@ -100,6 +100,30 @@ TENANT = Wanted(("tenants",), "id = 7", references=True, dependents=True)
 ROWS = {"Sales.Order": 40, "public.parted": 10, "public.people": 4, "public.products": 5, "public.tenants": 1}
 
 
+def test_the_name_of_a_table_is_never_run(make_postgres: MakePostgres, tmp_path: Path) -> None:
+    """Who may refer to a table chooses the name of another, which is written into the file with its rows."""
+    server, to = make_postgres(), tmp_path / "rows.sql"
+    hostile = Identifier("a\nCREATE TABLE owned ();\n--")
+    with server.connect() as db:
+        db.execute("CREATE DATABASE shop")
+        db.execute("CREATE DATABASE again")
+    for name in ("shop", "again"):
+        with server.connect(name) as db:
+            db.execute("CREATE TABLE tenants (id int PRIMARY KEY)")
+            db.execute(SQL("CREATE TABLE {} (tenant int REFERENCES tenants)").format(hostile))
+    with server.connect("shop") as db:
+        db.execute("INSERT INTO tenants VALUES (7)")
+        db.execute(SQL("INSERT INTO {} VALUES (7)").format(hostile))
+    vault = MemoryVault()
+    point = take(PostgresKeeper(PostgresPlace(server.dsn("shop"), way=PostgresWay.LOGICAL), SystemClock()), vault)
+    with job(vault.open(point.id), Wanted(("tenants",), "id = 7", dependents=True), tmp_path) as one:
+        into_file(one, to)
+    status, said = load(server, "again", to)
+    assert status == 0, said
+    with server.connect("again") as db:
+        assert db.execute(SQL("SELECT count(*), to_regclass('owned') FROM {}").format(hostile)).fetchone() == (1, None)
+
+
 def test_one_database_is_restored_without_the_files_of_the_others(
     physical: tuple[Server, PointReader], tmp_path: Path
 ) -> None:

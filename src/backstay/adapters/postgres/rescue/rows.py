@@ -233,7 +233,8 @@ def script(chosen: Chosen, about: Sequence[str]) -> Iterator[bytes]:
     ordered, circle = chosen.in_order()
     db = chosen.db
     head = ["-- Rows of a recovery point, by Backstay. Run with: psql -X -v ON_ERROR_STOP=1 -f THIS-FILE"]
-    head += [f"-- {line}" for line in about]
+    # A name may have a line end in it, and what follows be SQL, or a command of psql, for whoever runs the file.
+    head += [f"-- {''.join(sign if sign.isprintable() else ' ' for sign in line)}" for line in about]
     head += ["BEGIN;", "SET LOCAL client_encoding = 'UTF8';", "SET LOCAL standard_conforming_strings = on;"]
     if circle:
         head += ["-- These tables refer to each other in a circle: foreign keys are not checked while they are loaded.",
