@@ -36,7 +36,7 @@ class Repository:
         return PgBackRest("main", str(self.folder))
 
 
-def make_repository(make: MakePostgres, below: Path) -> Repository:
+def make_repository(make: MakePostgres, below: Path, *, promoted: bool = False) -> Repository:
     program = pgbackrest()
     folder, data = below / "repository", below / "data"
     words = ["--no-config", "--stanza=main", f"--repo1-path={folder}", "--log-level-file=off",
@@ -48,6 +48,12 @@ def make_repository(make: MakePostgres, below: Path) -> Repository:
     with server.connect() as db:
         db.execute("CREATE TABLE tenants (id int PRIMARY KEY, name text)")
         db.execute("INSERT INTO tenants SELECT n, md5(n::text) FROM generate_series(1, 1000) n")
+    if promoted:
+        server.stop()
+        (data / "standby.signal").touch()
+        server.start()
+        with server.connect() as db:
+            db.execute("SELECT pg_promote(true)")
     run([program, *words, *session, "--repo1-retention-full=9", "--compress-type=none", "--start-fast", "backup"])
     with server.connect() as db:
         db.execute("INSERT INTO tenants VALUES (2000, 'after the backup')")

@@ -16,7 +16,7 @@ from backstay.facts import Succeeded, Verdict
 from backstay.plan import PgBackRest, PgDump
 from backstay.ports import HeldReader, unwatched
 from backstay.values import PointId, RunId
-from fix_existing import Repository, dump, dump_all, keeper_of, pgbackrest, said_by, shelf
+from fix_existing import Repository, dump, dump_all, keeper_of, make_repository, pgbackrest, said_by, shelf
 from fix_memory import acting
 from fix_points import empty, not_passed, verdicts
 from fix_postgres import MakePostgres, Server, installed
@@ -48,6 +48,17 @@ def test_all_log_that_the_archive_has_is_replayed_when_that_is_wanted(repository
     keeper = keeper_of(repository.server.dsn(), tmp_path)
     with keeper.sandbox(reader, empty(tmp_path / "room")) as restored:
         assert restored.ask("SELECT name FROM tenants WHERE id = 2000") == "after the backup"
+
+
+def test_a_set_that_was_taken_after_a_promotion_is_no_worse(make_postgres: MakePostgres, tmp_path: Path) -> None:
+    repository = make_repository(make_postgres, empty(tmp_path / "there"), promoted=True)
+    held = shelf(repository.settings, tmp_path)
+    (point,) = held.points()
+    assert point.about["timeline"] == "2"
+    keeper = keeper_of(repository.server.dsn(), tmp_path)
+    with keeper.sandbox(held.open(point.id), empty(tmp_path / "room")) as restored:
+        assert not_passed(restored.inspect("sample")) == []
+        assert restored.counts()["public.tenants"] == 1000
 
 
 def test_a_configuration_that_points_at_the_live_server_leads_no_restore_there(

@@ -247,9 +247,10 @@ def _in_a_sandbox(
         made = routine.keeper.sandbox(reader, folder, routine.progress, target=routine.target, log=log)
         with made as answers:
             seen.restore_took = routine.clock.elapsed() - started
+            # Before it is inspected: pg_amcheck leaves its extension behind.
+            seen.structure = _structure(routine, answers, last)
             seen.inspected += answers.inspect(tier)
             heed(routine.stop)
-            seen.structure = _structure(routine, answers, last)
             _ask(routine, answers, seen, reader.point if tier == "sample" else None)
             _flows(routine, answers, seen)
 

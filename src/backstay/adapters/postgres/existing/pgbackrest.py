@@ -280,6 +280,9 @@ class PgBackRestPoint(LaysItself):
                     detail=f"{name} is not there; without it the set never becomes consistent",
                     hint="choose another set; `pgbackrest check` tells whether archiving works now",
                 )
+        timeline = int(names[-1][:8], 16)
+        if timeline > 1:  # the server that is brought up has no other archive, and believes in no timeline without it
+            self._get(f"{timeline:08X}.history", ground)
         if self._latest:
             self._fetch_the_rest(names[-1], ground, progress)
         sync(wal)
