@@ -49,7 +49,10 @@ def keep(shop: Shop, start: int, end: int, vault: VaultName = LOCAL, timeline: i
 
 def test_without_log_nothing_alarms(shop: Shop) -> None:
     ended = typed(shop, "wal", "status")
-    assert (ended.returncode, ended.stdout) == (0, "database: no log is kept\n")
+    assert (ended.returncode, ended.stdout) == (
+        0,
+        "database: the plan says `wal: continuous`, and no log is kept: `backstay serve`, or `backstay wal receive`\n",
+    )
     assert typed(shop, "wal", "status", "papers").returncode == 0
     assert typed(shop, "wal", "status", "nobody").returncode == 13
 

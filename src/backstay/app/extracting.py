@@ -11,7 +11,7 @@ from backstay.app.protecting import Which, chosen_point
 from backstay.app.reading import readable
 from backstay.errors import BackstayError, Damaged, NoSuchPoint, NotSupported, ObjectMissing, UnknownName, Usage
 from backstay.facts import Point
-from backstay.plan import PostgresSource, Template, say_target
+from backstay.plan import PostgresSource, Target, Template, say_target
 from backstay.ports import PointReader, Progress, Vault
 from backstay.values import ComponentName, VaultName, listed, say_moment
 from backstay.verbs.component import refute
@@ -46,6 +46,8 @@ class Extracted:
     vault: VaultName
     written: "Written"
     where: str
+    target: Target | None = None
+    """Where the log was replayed to, behind the point."""
 
 
 def extract(home: Home, asked: Asked, progress: Progress) -> Extracted:
@@ -68,7 +70,7 @@ def extract(home: Home, asked: Asked, progress: Progress) -> Extracted:
         refute(vault, point, error, (began, home.clock.now()))
         raise
     where = str(asked.out.to) if asked.out.to is not None else f"the schema {_schema(asked, point)} there"
-    return Extracted(point, vault_name, written, where)
+    return Extracted(point, vault_name, written, where, asked.which.target)
 
 
 def _extract(home: Home, asked: Asked, vault: Vault, point: Point, dsn: str, progress: Progress) -> "Written":

@@ -22,6 +22,17 @@ class Logs:
     component: ComponentName
     standings: tuple[Standing, ...]
     away: tuple[tuple[VaultName, BackstayError], ...] = ()
+    promised: bool = False
+    """The plan says `wal: continuous`."""
+
+    @property
+    def nothing(self) -> str:
+        """What to say of a component without any log; empty where there is some, or nobody can tell."""
+        if self.standings or self.away:
+            return ""
+        if self.promised:
+            return "the plan says `wal: continuous`, and no log is kept: `backstay serve`, or `backstay wal receive`"
+        return "no log is kept (`wal: continuous` under `protect`)"
 
     @property
     def code(self) -> int:
@@ -62,7 +73,7 @@ def logs_of(home: Home, component: Component, history: History) -> Logs:
         for vault, logs in found.items()
         for system, log in logs.items()
     ]
-    return Logs(component.name, tuple(standings), tuple(away))
+    return Logs(component.name, tuple(standings), tuple(away), component.protect.wal)
 
 
 def _rested(seen: Standing, log: Log, rested: Iterable[LogKept]) -> Standing:
@@ -90,6 +101,8 @@ def sentences(home: Home, history: History) -> tuple[list[str], bool]:
     for component in with_log(home):
         found = logs_of(home, component, history)
         said += [f"{component.name}: {sentence}" for one in found.standings for sentence in one.says]
+        if found.promised and found.nothing:
+            said.append(f"{component.name}: {found.nothing}")
         alarms = alarms or any(one.alarms for one in found.standings)
         for vault, error in found.away:
             if vault not in home.closed:

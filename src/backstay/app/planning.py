@@ -38,6 +38,7 @@ components:
         - {sql: "SELECT count(*) FROM pg_class", expect: ">= 1", as: catalogue}
 
 # What “it works” means. A recovery ends with these; without any, nobody could say that it works again.
+# This one asks the server at port 5432 (PGPORT says another), and not whether your application works: put that here.
 smoke:
   answers: {run: [pg_isready, --quiet], env: {PGHOST: 127.0.0.1}}
 

@@ -64,6 +64,10 @@ for chapter in CHAPTERS:
     chapter.register(app)
 
 
+_EXTRAS = {"dbos": "serve", "shamir_mnemonic": "keys", "boto3": "s3", "botocore": "s3", "obstore": "s3"}
+"""Which extra of ours brings a package; `postgres` brings what is not here."""
+
+
 def main(argv: Sequence[str] | None = None) -> None:
     """The entry point. Exits with 0, or the code of the error."""
     words = list(sys.argv[1:] if argv is None else argv)
@@ -92,7 +96,8 @@ def main(argv: Sequence[str] | None = None) -> None:
         # An extra that is not installed is the operator's matter; a module of our own that is missing is a defect.
         if error.name is None or error.name.partition(".")[0] == "backstay":
             sys.exit(_fail(_defect(error), as_json))
-        hint = "install Backstay with the extra that this needs: pip install 'backstay[postgres]'"
+        extra = _EXTRAS.get(error.name.partition(".")[0], "postgres")
+        hint = f"install Backstay with the extra that this needs: in its clone, pip install '.[{extra}]'"
         sys.exit(_fail(ToolMissing(f"the Python package {error.name!r} is not installed here", hint=hint), as_json))
     except BrokenPipeError:
         # The reader of our output went away (`| head`): not an error of ours.

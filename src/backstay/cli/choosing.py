@@ -149,6 +149,7 @@ def capture(
 def _say(page: "Page", sought: "Sought") -> None:
     from backstay.cli.printing import local
     from backstay.values import count, say_span
+    from backstay.verify.bisect import StillRight
 
     rows: list[tuple[str, ...]] = []
     for point in sought.points:
@@ -167,6 +168,11 @@ def _say(page: "Page", sought: "Sought") -> None:
     page.say(f"{sign} {sought.said[0]}", style)
     for line in sought.said[1:]:
         page.say(f"? {line}", "bold yellow")
+    if isinstance(sought.ended, StillRight) and not sought.ended.newer:
+        page.say(
+            "  what was written after it was not asked: if that is wrong, `backstay backup "
+            f"{sought.component.name}`, and choose again: the log between the two is asked then"
+        )
     if sought.usable:
         page.say(f"  {sought.usable}")
     for line in sought.commands:

@@ -115,13 +115,17 @@ def take(page: "Page", words: "Asked", screen: "Screen") -> "Extracted":
 def say(page: "Page", came: "Extracted") -> None:
     from backstay.app import reading
     from backstay.cli.printing import local, plain
+    from backstay.plan import say_target
     from backstay.values import count, say_size
 
     home = page.home()
     counts, point = came.written.counts, came.point
     rows = f"{count(sum(counts.values()), 'row')} of {count(len(counts), 'table')}" if counts else "the whole database"
     size = f", {say_size(came.written.size_bytes)}" if came.written.size_bytes else ""
-    page.say(f"✔ {rows} as of {local(point.moment)} UTC ({point.newest_source}) in {came.where}{size}")
+    when = f"{local(point.moment)} UTC ({point.newest_source})"
+    if came.target is not None:
+        when = f"{say_target(came.target)} (its log replayed)"
+    page.say(f"✔ {rows} as of {when} in {came.where}{size}")
     page.say(f"  from point {point.id} in {came.vault}")
     for table, number in counts.items():
         page.say(f"  {number:>12,}  {table}", "dim")

@@ -12,8 +12,8 @@ from backstay.values import listed, say_moment, say_size
 def say_logs(page: Page, found: Logs, now: datetime, rpo: timedelta | None) -> None:
     for vault, error in found.away:
         page.say(f"? {found.component} in {vault}: {error.message}", "bold red")
-    if not found.standings and not found.away:
-        page.say(f"{found.component}: no log is kept")
+    if found.nothing:
+        page.say(f"{found.component}: {found.nothing}", "bold yellow" if found.promised else "")
     for one in found.standings:
         _say_standing(page, found.component, one, now, rpo)
 

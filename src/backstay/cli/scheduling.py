@@ -36,10 +36,15 @@ def schedule(
     from backstay.app import scheduling
     from backstay.cli.printing import Page
     from backstay.errors import Usage
-    from backstay.values import count
+    from backstay.plan import Space
+    from backstay.values import count, listed
 
     if cron == systemd:
-        raise Usage("say which: --cron or --systemd", detail="nothing was printed")
+        raise Usage(
+            "say which: --cron or --systemd",
+            detail="nothing was printed",
+            hint="--systemd also restarts the receiver of the log",
+        )
     page = Page(common)
     home = page.home()
     files = scheduling.files(home, "cron" if cron else "systemd")
@@ -47,11 +52,16 @@ def schedule(
         for path in scheduling.write(files, to):
             page.say(f"✔ {path}")
         if systemd:
-            timers = " ".join(sorted(name for name in files if name.endswith(".timer")))
+            # What has this section is begun by itself: the timers, and the receiver of the log.
+            timers = " ".join(sorted(name for name, text in files.items() if "[Install]" in text))
             page.say(f"next: systemd-analyze verify {to}/*.timer, copy them to /etc/systemd/system, and", "dim")
             page.say(f"  systemctl daemon-reload && systemctl enable --now {timers}", "dim")
     else:
         for name, text in files.items():
             page.say(f"# {name}\n{text}" if systemd else text)
+    if unset := [str(ref) for ref in home.plan.secrets() if ref.space is Space.ENV]:
+        page.note(
+            f"{'cron' if cron else 'systemd'} has no {listed(unset)} of your shell: `${{file:…}}` in the plan works"
+        )
     page.note(f"{count(len(files), 'file')} for {home.plan_path}")
     page.done({"files": dict(files)})

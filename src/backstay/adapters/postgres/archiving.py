@@ -29,6 +29,9 @@ _HISTORY = re.compile(r"([0-9A-F]{8})\.history\Z")
 _LABEL = re.compile(r"[0-9A-F]{24}\.[0-9A-F]{8}\.backup\Z")
 
 
+_WAITING = re.compile(r"[0-9A-F]{24}\.ready")
+
+
 @dataclass(frozen=True, slots=True)
 class Cluster:
     """Whose log is expected."""
@@ -40,9 +43,11 @@ class Cluster:
     """Its data directory, where this machine sees it: then a file has to be the one that lies in its pg_wal."""
 
     def waiting(self) -> int | None:
-        """How many files it has ready to be archived. None: it cannot be seen."""
+        """How many segments it has ready to be archived. None: it cannot be seen. Of a history nothing is said: one
+        is marked ready after a promotion even where `archive_mode` is off, and stays so."""
         try:
-            return sum(path.suffix == ".ready" for path in (self._wal / "archive_status").iterdir())
+            names = (path.name for path in (self._wal / "archive_status").iterdir())
+            return sum(_WAITING.fullmatch(name) is not None for name in names)
         except OSError:
             return None
 

@@ -34,7 +34,7 @@ class Programs:
             raise ToolMissing(
                 f"there is no {name} in {self.folder}",
                 detail=f"it belongs to PostgreSQL {self.major}",
-                hint="Debian: apt install postgresql; or name another folder as `binaries:` of the component",
+                hint="Debian: apt install postgresql; or name another folder as `bin:` under `postgres:` in the plan",
             )
         return str(self.folder / name)
 
@@ -49,7 +49,9 @@ def find(major: int, *, named: Path | None = None, near: Path | None = None, new
     """
     if named is not None:
         if (found := version_of(named)) is None:
-            raise ToolMissing(f"there are no PostgreSQL programs in {named}", hint="check `binaries:` of the component")
+            raise ToolMissing(
+                f"there are no PostgreSQL programs in {named}", hint="check `bin:` under `postgres:` in the plan"
+            )
         if found != major and not (newer and found > major):
             raise ToolMissing(
                 f"the programs in {named} are of PostgreSQL {found}, and the data is of {major}",
@@ -67,7 +69,7 @@ def find(major: int, *, named: Path | None = None, near: Path | None = None, new
     raise ToolMissing(
         f"PostgreSQL {major} is not installed on this machine",
         detail=f"installed: {', '.join(map(str, sorted(here))) or 'none'}",
-        hint=f"Debian: apt install postgresql-{major}; or name the folder as `binaries:` of the component",
+        hint=f"Debian: apt install postgresql-{major}; or name the folder as `bin:` under `postgres:` in the plan",
     )
 
 

@@ -90,7 +90,8 @@ def found(db: Connection, name: str) -> Relation:
         raise UnknownName(
             f"the point has no table {name}",
             detail=f"there is {', '.join(near)}" if near else "no table has a name like that",
-            hint="write it with its schema, as in SQL: public.tenants, or 'sales.\"Order\"'",
+            hint="write it with its schema, as in SQL: public.tenants, or 'sales.\"Order\"'; where it was dropped "
+            "before that, name an older point (--point) or moment (--at)",
         )
     relation, kind = _relation(db, int(oid))
     if kind not in "rp":
