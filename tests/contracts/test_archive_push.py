@@ -6,7 +6,9 @@ import socket
 import stat
 import subprocess
 import sys
+import threading
 from collections.abc import Iterator
+from contextlib import suppress
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
@@ -14,11 +16,12 @@ from pathlib import Path
 import pytest
 
 from backstay.adapters.postgres import archive_push
-from backstay.adapters.postgres.archive_service import GREETING, Service
+from backstay.adapters.postgres.archive_service import GREETING, MOST_AT_ONCE, Service
 from backstay.adapters.postgres.archiving import MAGIC, Archive
 from backstay.errors import AccessDenied, StoreUnreachable, Usage, WalConflict
 from backstay.lsn import Lsn, segment_name, segment_place
 from fix_archive import CLUSTER, Archiving, archiving
+from fix_waiting import until
 from fix_wal import LEAST_SEGMENT, SYSTEM, log_of
 
 M = LEAST_SEGMENT
@@ -256,6 +259,31 @@ def test_nonsense_is_answered_no_and_leaves_nothing_open(archive: Archiving, mes
             os.close(file)
     assert archive.push(archive.segment(3)) == (0, "")
     assert _open_files() <= before + 1
+
+
+def test_while_a_vault_hangs_those_who_try_again_and_again_fill_nothing(tmp_path: Path) -> None:
+    """A client gives up after a while, and the server begins the next one: for a night, if need be."""
+    goes_on, asking = threading.Event(), list[socket.socket]()
+
+    def keep(name: str, file: int) -> str:
+        return str(goes_on.wait(60))
+
+    with archiving(tmp_path, keep=keep) as archive, Path("/dev/null").open() as file:
+        before = _open_files()
+        for _ in range(24):
+            asking.append(line := socket.socket(socket.AF_UNIX))
+            line.setblocking(False)
+            with suppress(BlockingIOError):  # no more may wait
+                line.connect(str(archive.socket))
+                beside = [(socket.SOL_SOCKET, socket.SCM_RIGHTS, array.array("i", [file.fileno()]).tobytes())]
+                line.sendmsg([GREETING + b"000000010000000000000003\n"], beside)
+        for line in asking:
+            line.close()
+        until(lambda: _open_files() >= before + 2 * MOST_AT_ONCE, "as many are heard as may be at once")
+        assert _open_files() <= before + 2 * MOST_AT_ONCE
+        goes_on.set()
+        assert archive.push(archive.segment(3)) == (0, "")
+        until(lambda: _open_files() <= before, "nothing is left open")
 
 
 def test_another_user_is_not_listened_to(tmp_path: Path) -> None:

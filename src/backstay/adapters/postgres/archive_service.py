@@ -78,15 +78,17 @@ class Service:
         line.listen(MOST_AT_ONCE)
 
     def serve(self) -> None:
-        """Until `close` is called, from any thread."""
+        """Until `close` is called, from any thread. Nobody is let in who would only wait: a vault that hangs all night
+        must not cost a descriptor for each try of the server."""
         assert self._listening is not None, "listen first"
+        room = threading.Semaphore(MOST_AT_ONCE)
         with ThreadPoolExecutor(MOST_AT_ONCE, thread_name_prefix="backstay-archive") as threads:
-            while True:
+            while room.acquire():
                 try:
                     line, _ = self._listening.accept()
                 except OSError:  # closed
                     return
-                threads.submit(self._answer, line)
+                threads.submit(self._answer, line).add_done_callback(lambda _: room.release())
 
     def close(self) -> None:
         """What is being kept is still kept."""
