@@ -286,6 +286,33 @@ def test_a_folder_that_ended_at_the_wrong_place_is_no_cluster(written: Written, 
     assert not (there / "data/global/pg_control").exists()
 
 
+class Gone:
+    """A shelf that has nothing to give from a place on."""
+
+    def __init__(self, within: WalShelf, place: Lsn) -> None:
+        self._within, self._place = within, place
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._within, name)
+
+    def read(self, system: int, timeline: int, start: Lsn, end: Lsn) -> Iterator[bytes]:
+        if end > self._place:
+            raise StoreUnreachable("the vault does not answer", detail="it was cut off")
+        return self._within.read(system, timeline, start, end)
+
+
+def test_what_is_amiss_behind_the_target_does_not_end_a_recovery(written: Written, tmp_path: Path) -> None:
+    """The log is read ahead, and the server asks for histories after it has reached the target."""
+    vault = MemoryVault()
+    with (written.server.data / "postgresql.conf").open("a") as file:
+        file.write("\nrecovery_prefetch = off\n")  # the segments of this test are nearly empty
+    point = many_segments(written, vault)
+    target, folder = Target(AtXid(written.commits[5].xid)), empty(tmp_path / "sandbox")
+    cut = cast(WalShelf, Gone(vault.wal, Lsn(-(-written.commits[5].after // SEGMENT) * SEGMENT)))
+    with written.keeper().sandbox(vault.open(point.id), folder, target=target, log=cut) as there:
+        assert there.ask("SELECT count(*) FROM beat") == 6
+
+
 _DRIVER = """
     import os, signal, sys
     from pathlib import Path

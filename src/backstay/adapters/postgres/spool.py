@@ -232,6 +232,8 @@ class _Filling:
     coming: dict[int, Future[Path]] = field(default_factory=dict[int, "Future[Path]"])
     at: int = 0
     """The next to be published."""
+    amiss: Exception | None = None
+    """Why it cannot be."""
 
     def run(self, end: threading.Event) -> None:
         self._learn()
@@ -252,15 +254,24 @@ class _Filling:
         return self.at + len(self.coming)
 
     def _publish(self) -> bool:
-        """The next one, if it is there. Raises what making it raised."""
+        """The next one, if it is there. Raises what making it raised, as soon as the server asks for it: what is amiss
+        behind the target is nobody's trouble, and the server still has to ask for histories when it has got there."""
         if (found := self.coming.get(self.at)) is None or not found.done():
             return False
-        path = found.result()
-        self.spool.source.wrong(path, path.name)
-        self.spool.publish(path)
-        del self.coming[self.at]
-        self.at += 1
-        return True
+        if self.amiss is None:
+            try:
+                path = found.result()
+                self.spool.source.wrong(path, path.name)
+                self.spool.publish(path)
+            except Exception as error:  # noqa: BLE001 - raised below
+                self.amiss = error
+            else:
+                del self.coming[self.at]
+                self.at += 1
+                return True
+        if self.names[self.at] in self.spool.asked():
+            raise self.amiss
+        return False
 
     def _learn(self) -> None:
         self.names = self.spool.source.names()
@@ -290,7 +301,7 @@ class _Filling:
             with suppress(BaseException):
                 coming.result()
         self.coming.clear()
-        self.at = number
+        self.at, self.amiss = number, None
 
 
 def _no_room(folder: Path, error: OSError) -> BackstayError | OSError:
