@@ -158,7 +158,7 @@ def test_where_the_extra_is_not_installed_it_is_named(tmp_path: Path, monkeypatc
         with pytest.raises(ToolMissing) as caught:
             stores.at(f"{scheme}://bucket/x", tmp_path, SystemClock())
         assert "'obstore'" in caught.value.message
-        assert f"pip install 'backstay[{extra}]'" in caught.value.hint
+        assert f"pip install '.[{extra}]'" in caught.value.hint
 
 
 def test_without_credentials_it_says_where_it_looked(weed: SeaweedFS) -> None:

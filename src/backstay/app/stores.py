@@ -66,7 +66,7 @@ def _bucket(address: Address, reach: Reach, clock: Clock, bandwidth: int | None,
     except ModuleNotFoundError as error:
         raise ToolMissing(
             f"a vault at {address.scheme}:// needs the Python package {error.name!r}, which is not installed here",
-            hint=f"install Backstay with it: pip install 'backstay[{_EXTRAS[address.scheme]}]'",
+            hint=f"in Backstay's clone: pip install '.[{_EXTRAS[address.scheme]}]'",
         ) from None
     # The limit is inside: what is tried again goes through the line again.
     return Patient(paced(bucket, clock, bandwidth) if bandwidth else bucket, clock, total=PATIENCE)

@@ -20,7 +20,8 @@ if TYPE_CHECKING:
     from backstay.app.protecting import Which as Asked
     from backstay.app.telling import PointRow
     from backstay.cli.printing import Page
-    from backstay.facts import Proof
+    from backstay.facts import Point, Proof
+    from backstay.plan import Target
     from backstay.ports import Progress
     from backstay.values import VaultName
 
@@ -325,7 +326,7 @@ def restore(
     """
     from backstay.app import protecting, reading
     from backstay.app.laying import Over
-    from backstay.cli.printing import Page, local
+    from backstay.cli.printing import Page
     from backstay.errors import Usage
     from backstay.values import count, say_size
 
@@ -342,7 +343,7 @@ def restore(
         asked = protecting.Which(which.point, which.target())
         laid = protecting.restore_to(home, component, to, asked, progress, told)
     p = laid.point
-    page.say(f"✔ {p.component} as of {local(p.moment)} UTC ({p.newest_source}) is in {to}")
+    page.say(f"✔ {p.component} as of {_as_of(p, asked.target)} is in {to}")
     page.say(f"  {count(p.files, 'file')}, {say_size(p.size_bytes)}, from point {p.id} in {laid.vault}")
     helped = reading.said(home)
     for line in helped:
@@ -351,6 +352,13 @@ def restore(
         page.say(f"  {line}")
     answer = {"point": _plain(p), "vault": laid.vault, "to": str(to), "next": list(laid.next_steps)}
     return page.done(answer | {"troubles": helped})
+
+
+def _as_of(point: "Point", target: "Target | None") -> str:
+    from backstay.cli.printing import local
+    from backstay.plan import say_target
+
+    return f"{local(point.moment)} UTC ({point.newest_source})" if target is None else say_target(target)
 
 
 def _age(age: "timedelta") -> str:

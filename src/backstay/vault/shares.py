@@ -102,6 +102,6 @@ def _library() -> ModuleType:
         raise ToolMissing(
             "the Python package 'shamir-mnemonic' is not installed here",
             detail="shares on paper need it",
-            hint="pip install 'backstay[keys]'",
+            hint="in Backstay's clone: pip install '.[keys]'",
         ) from None
     return shamir_mnemonic

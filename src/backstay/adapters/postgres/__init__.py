@@ -27,6 +27,6 @@ def __getattr__(name: str) -> object:
         raise ToolMissing(
             "the client library of PostgreSQL is not installed",
             detail=str(error),
-            hint="pip install 'backstay[postgres]'",
+            hint="in Backstay's clone: pip install '.[postgres]'",
         ) from None
     return keeper.PostgresKeeper
