@@ -109,6 +109,8 @@ class AServer:
 
 
 class TestPostgresLocal(KeeperContract):
+    has_log = True
+
     @pytest.fixture
     def site(self, tmp_path: Path, make_postgres: MakePostgres) -> Iterator[KeptSite]:
         (tmp_path / "scratch").mkdir()

@@ -15,6 +15,7 @@ import pytest
 from fix_estate import DATABASE, Done, Estate, Rows, program, rows_of
 from fix_postgres import MakePostgres
 
+CATALOGUE = "catalogue.txt"
 CONFIGURATION = "data/postgresql.auto.conf"
 EXTRACTOR = Path(__file__).resolve().parents[2] / "tools" / "backstay-extract.py"
 
@@ -70,8 +71,12 @@ def test_the_extractor_reads_the_same_bytes_without_backstay(elsewhere: Elsewher
         differing = sorted(name for name, data in extracted.items() if laid.get(name) != data)
         added = sorted(laid.keys() - extracted.keys())
         if point["component"] == DATABASE:
-            # What a server needs to recover by itself; and its control file is poisoned until it has.
-            assert (differing, added) == (["data/global/pg_control", CONFIGURATION], ["data/recovery.signal"])
+            # What a server needs to recover by itself; and its control file is poisoned until it has. What the source
+            # said of its objects is for proofs.
+            assert (differing, added) == (
+                [CATALOGUE, "data/global/pg_control", CONFIGURATION],
+                ["data/recovery.signal"],
+            )
             assert laid[CONFIGURATION].startswith(extracted[CONFIGURATION])
         else:
             assert (differing, added) == ([], [])

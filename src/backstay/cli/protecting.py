@@ -334,7 +334,7 @@ def restore(
     if how.part:
         return extracting.say(page, extracting.take(page, extracting.asked(component, to, which, how), work_screen))
     if to is None:
-        raise Usage("say where to: --to FOLDER", detail="nothing was written")
+        raise Usage("nobody said where to", detail="nothing was written", hint="add --to FOLDER")
     if how.remove and not how.delta:
         raise Usage("--remove belongs to --delta", detail="a restore to an empty folder has nothing to remove")
     home = page.home()

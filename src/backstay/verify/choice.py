@@ -190,7 +190,8 @@ def choose(origin: str, among: Candidates, now: datetime, disaster: Between | No
     # A clock that was ahead makes an old point look newest. They come last: our own clock may be the wrong one.
     passed = [PassedOver(point.id, _ahead(point)) for point in ahead if len(ahead) < len(newest_first)]
     for point in [*(point for point in newest_first if point not in ahead), *ahead]:
-        why = barred(point, among.holds, among.line)
+        # What a proof has shown says more than a mark: a refuted point may be marked as well.
+        why = _refuted(point.id, among) or barred(point, among.holds, among.line)
         if why is None and origin == "clean" and disaster is not None and point.ended >= disaster.earliest:
             why = f"it was finished at {say_moment(point.ended)}, when the disaster may have begun"
         if why is None:
@@ -207,6 +208,13 @@ def choose(origin: str, among: Candidates, now: datetime, disaster: Between | No
 
 def _ahead(point: Point) -> str:
     return f"it says that it was taken at {say_moment(point.began)}, which is still to come: a clock was wrong"
+
+
+def _refuted(id: PointId, among: Candidates) -> str | None:
+    told = decisive(id, among.proofs, among.held.get(id, ()))
+    if told is None or not isinstance(told[1], Refuted):
+        return None
+    return f"refuted at {say_moment(told[0].ended)}: {told[1].why}"
 
 
 def _judged(point: Point, origin: str, among: Candidates, now: datetime) -> Chosen | str:
