@@ -64,6 +64,16 @@ def test_a_server_that_rested_had_no_younger_data() -> None:
         assert leads(vault.wal, [one], [other]) == {one.id: at(2)}
 
 
+def test_what_was_written_on_a_timeline_that_was_given_up_is_not_what_there_is_now() -> None:
+    vault, one = MemoryVault(), a_point()
+    keep(vault, STOP, 200, at(9))
+    vault.wal.keep_history(SYSTEM, 2, b"1\t0/1002064\tbefore 2026-11-22 12:00:04+00\n")
+    vault.wal.keep(replace(piece(STOP + 100, 50, timeline=2), since=at(20), until=at(20)))
+    assert leads(vault.wal, [one], []) == {one.id: at(20)}
+    later = a_point(STOP + 150)
+    assert leads(vault.wal, [later], []) == {later.id: at(9)}, "a point behind the fork leads nowhere else"
+
+
 def test_log_that_says_no_moment_counts_from_when_it_was_kept() -> None:
     vault, one = MemoryVault(), a_point()
     keep(vault, STOP, 100, None)
@@ -80,7 +90,7 @@ def test_a_point_of_another_kind_has_no_log() -> None:
 def test_a_damaged_history_is_no_reason_to_know_nothing_of_anything_else() -> None:
     vault, one = new_vault(MemoryStore()), a_point()
     vault.wal.keep(piece(STOP, 100))
-    vault.wal.keep_history(SYSTEM, 2, b"1\t0/1002000\tno recovery target specified\n")
+    vault.wal.keep_history(SYSTEM, 2, b"1\t0/1002064\tno recovery target specified\n")
     assert set(leads(vault.wal, [one], [])) == {one.id}
     assert isinstance(vault.store, MemoryStore)
     objects, key = vault.store.objects, names.history(SYSTEM, 2)

@@ -314,6 +314,17 @@ def test_a_recovery_is_explained_before_it_is_done() -> None:
     )
 
 
+def test_log_that_a_recovery_would_leave_out_is_said_before_anybody_confirms() -> None:
+    facts, points, proofs = whole_story()
+    known = history(facts, {LOCAL: points}, proofs, leads={points[0].id: at("09:58")})
+    made = compile(plan(), "database-loss", PRIMARY, Mode.LIVE, GOOD)
+    assert not isinstance(made, NoRecovery)
+    when = "2026-11-22 09:58:00 UTC"
+    said = f"    Log is kept after it, up to {when}. It is left out, unless you add --at MOMENT or --latest."
+    assert said in explain(made, known, GOOD)
+    assert said not in explain(made, history(facts, {LOCAL: points}, proofs), GOOD)
+
+
 def test_what_was_never_measured_is_said_and_a_missing_point_too() -> None:
     made = compile(with_steps((Step(Restore(DATABASE), target=MINUTE),)), "database-loss", PRIMARY, Mode.LIVE)
     assert not isinstance(made, NoRecovery)

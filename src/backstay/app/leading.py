@@ -55,7 +55,8 @@ def log_of(shelf: WalShelf, system: int) -> Log | None:
 
 
 def _moments(log: Log, base: Base, rested: Iterable[LogKept]) -> Iterator[datetime]:
-    for one in reaches(log, base):
+    # What was written on a timeline that was given up since is not what the component has now.
+    for one in reaches(log, base)[-1:]:
         if one.to == base.stop or one.at_most is None:
             continue
         yield one.at_most

@@ -10,7 +10,7 @@ from backstay.history import History
 from backstay.plan import Choose, Phase, Step
 from backstay.recover.compiling import Good
 from backstay.recover.wording import blast_radius, say
-from backstay.values import ComponentName, say_span
+from backstay.values import ComponentName, say_moment, say_span
 from backstay.verify import Chosen, exact
 
 
@@ -42,8 +42,20 @@ def _step(step: Step, history: History, good: Good | None) -> Iterable[str]:
     yield f"{step.id}: {say(step.verb)} ({usually}{target})"
     if isinstance(step.verb, Choose) and good is not None:
         yield f"  {_point(step.verb.component, good)}"
+        if step.verb.target is None and (left := _left_out(step.verb.component, history, good)):
+            yield f"  {left}"
     if (destroys := blast_radius(step)) is not None:
         yield f"  {destroys}"
+
+
+def _left_out(component: ComponentName, history: History, good: Good) -> str:
+    """A recovery ends at its point unless somebody says otherwise: with a mistake in the log, the end of it is no place
+    to go to. That there is log is said before anybody confirms."""
+    found = good.get(component)
+    if not isinstance(found, Chosen) or history.newest_from(found.point) <= found.point.moment:
+        return ""
+    until = say_moment(history.newest_from(found.point))
+    return f"Log is kept after it, up to {until}. It is left out, unless you add --at MOMENT or --latest."
 
 
 def _point(component: ComponentName, good: Good) -> str:
